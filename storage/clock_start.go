@@ -1,0 +1,6 @@
+package storage
+
+import "time"
+
+// processStart carries a monotonic reading.
+var processStart = time.Now()

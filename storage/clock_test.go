@@ -1,0 +1,85 @@
+package storage_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/pdskit/pdskit/storage"
+)
+
+type fakeClock struct {
+	wall time.Time
+	mono time.Duration
+}
+
+func (c *fakeClock) Now() time.Time         { return c.wall }
+func (c *fakeClock) Elapsed() time.Duration { return c.mono }
+
+func (c *fakeClock) pass(d time.Duration) { c.wall, c.mono = c.wall.Add(d), c.mono+d }
+
+func TestGuardFollowsExplainedTime(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	c := &fakeClock{wall: start}
+	g := storage.NewGuard(c, start.Add(-storage.MaxStartLead))
+	for _, d := range []time.Duration{time.Second, time.Hour, 90 * 24 * time.Hour} {
+		c.pass(d)
+		if got := g.Now(); !got.Equal(c.wall) || g.Doubt() != nil {
+			t.Fatalf("after %v: %v, want %v (%v)", d, got, c.wall, g.Doubt())
+		}
+	}
+	c.wall = c.wall.Add(storage.MaxClockStep)
+	if got := g.Now(); !got.Equal(c.wall) {
+		t.Fatalf("a correction of %v was not followed", storage.MaxClockStep)
+	}
+	c.wall = c.wall.Add(-365 * 24 * time.Hour)
+	if got := g.Now(); !got.Equal(c.wall) || g.Doubt() != nil {
+		t.Fatal("a step back was not followed")
+	}
+}
+
+func TestGuardRefusesJumps(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	c := &fakeClock{wall: start}
+	g := storage.NewGuard(c, start)
+	c.wall = c.wall.Add(storage.MaxClockStep + time.Millisecond)
+	if got := g.Now(); !got.Equal(start) || g.Doubt() == nil {
+		t.Fatalf("followed a jump to %v", got)
+	}
+	c.pass(time.Hour)
+	if got := g.Now(); !got.Equal(start.Add(time.Hour)) {
+		t.Fatalf("explained time is %v", got)
+	}
+	c.wall = start.Add(2 * time.Hour)
+	c.mono = 2 * time.Hour
+	if got := g.Now(); !got.Equal(c.wall) || g.Doubt() != nil {
+		t.Fatal("doubt did not end with the jump")
+	}
+	c.wall = c.wall.Add(365 * 24 * time.Hour)
+	if g.Doubt() == nil {
+		t.Fatal("followed a year")
+	}
+	g.Accept()
+	if got := g.Now(); !got.Equal(c.wall) || g.Doubt() != nil {
+		t.Fatal("Accept did not end the doubt")
+	}
+}
+
+func TestGuardAtStart(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	highest := start.Add(-storage.MaxStartLead - time.Millisecond)
+	g := storage.NewGuard(&fakeClock{wall: start}, highest)
+	if got := g.Now(); !got.Equal(highest) || g.Doubt() == nil {
+		t.Fatalf("started at %v", got)
+	}
+	if g := storage.NewGuard(&fakeClock{wall: start}, time.Time{}); g.Doubt() != nil {
+		t.Fatal("a new store doubts its clock")
+	}
+}
+
+func TestSystemClock(t *testing.T) {
+	c := storage.SystemClock()
+	before := c.Elapsed()
+	if after := c.Elapsed(); after < before {
+		t.Fatalf("elapsed %v after %v", after, before)
+	}
+}
