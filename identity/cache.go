@@ -10,6 +10,7 @@ type cached[V any] struct {
 	value V
 	err   error
 	at    time.Time // when the fetch ended
+	retry time.Time // when to renew at the earliest, after a failure to
 	seq   uint64    // when it began, in the resolver's order
 	cost  int       // bytes
 	gone  bool      // purged: a miss that keeps older fetches out

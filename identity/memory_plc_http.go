@@ -105,7 +105,7 @@ func (p *MemoryPLC) serveRead(w http.ResponseWriter, did syntax.DID, path string
 	case "", "data":
 		state := stateOf(did, &last.Operation, last.CID)
 		if state.Tombstoned {
-			writePLCError(w, http.StatusGone, "DID not available: "+did.String())
+			writePLCError(w, http.StatusNotFound, "DID not available: "+did.String())
 			return
 		}
 		if path == "data" {
