@@ -340,8 +340,10 @@ func TestValidateLimits(t *testing.T) {
 		"duplicate alsoKnownAs": func(op *identity.Operation) { op.AlsoKnownAs = []string{"a", "a"} },
 		"bad rotation key":      func(op *identity.Operation) { op.RotationKeys = []string{"did:key:z"} },
 		"bad verification key":  func(op *identity.Operation) { op.VerificationMethods["x"] = "nope" },
-		"legacy":                func(op *identity.Operation) { *op = identity.Operation{Type: "create", Legacy: &identity.LegacyCreate{}} },
-		"unknown type":          func(op *identity.Operation) { op.Type = "x" },
+		"legacy": func(op *identity.Operation) {
+			*op = identity.Operation{Type: "create", Legacy: &identity.LegacyCreate{}}
+		},
+		"unknown type": func(op *identity.Operation) { op.Type = "x" },
 	} {
 		op := operation(nil, "a.test", k)
 		change(op)
