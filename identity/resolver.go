@@ -265,17 +265,21 @@ func (r *Resolver) Lookup(ctx context.Context, id syntax.AtIdentifier) (*atid.Id
 // declare. A fetch that is under way does not bring the old result back.
 func (r *Resolver) Purge(_ context.Context, id syntax.AtIdentifier) error {
 	if did, err := id.AsDID(); err == nil {
+		if r.checkDID(did) != nil {
+			return nil // never resolved, so never remembered
+		}
 		if d, ok := r.dids.cache.get(did); ok && d.err == nil && d.value.declared != "" {
 			r.handles.forget(d.value.declared)
 		}
 		r.dids.forget(did)
 		return nil
 	}
-	if handle, err := id.AsHandle(); err == nil {
-		r.handles.forget(handle.Normalize())
-		return nil
+	handle, err := syntax.ParseHandle(id.String())
+	if err != nil {
+		return fmt.Errorf("%w: %q is neither a DID nor a handle", atid.ErrInvalidHandle, id)
 	}
-	return fmt.Errorf("%w: %q is neither a DID nor a handle", atid.ErrInvalidHandle, id)
+	r.handles.forget(handle.Normalize())
+	return nil
 }
 
 // Refresh fetches a DID document and its handle now, whatever the caches hold
