@@ -541,8 +541,8 @@ func FuzzMemoryPLC(f *testing.F) {
 	f.Add("/"+did.String(), []byte(wire(f, genesis)))
 	f.Add("/export?count=1", []byte{})
 	f.Add("//log/last", []byte("{}"))
-	p := newPLC(f, identity.MemoryPLCConfig{})
 	f.Fuzz(func(t *testing.T, path string, body []byte) {
+		p := newPLC(t, identity.MemoryPLCConfig{})
 		for _, method := range []string{"GET", "POST"} {
 			req, err := http.NewRequest(method, "http://plc.invalid/"+strings.TrimPrefix(path, "/"), bytes.NewReader(body))
 			if err != nil {

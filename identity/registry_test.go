@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
@@ -264,9 +265,12 @@ func TestRotationKeys(t *testing.T) {
 
 func TestPLCClientErrors(t *testing.T) {
 	const did = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
-	requests := 0
-	var answer http.HandlerFunc
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { requests++; answer(w, r) }))
+	var requests atomic.Int64
+	var answer atomic.Pointer[http.HandlerFunc]
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		(*answer.Load())(w, r)
+	}))
 	defer srv.Close()
 	client, err := identity.NewPLCClient(srv.URL+"/", nil) // the operator's host may be private
 	if err != nil {
@@ -306,7 +310,7 @@ func TestPLCClientErrors(t *testing.T) {
 		{"cut off", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 0, "", identity.ErrPLCUnavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			answer = c.answer
+			answer.Store(&c.answer)
 			_, err := client.LastOperation(t.Context(), did)
 			var got *identity.PLCError
 			switch {
@@ -320,7 +324,7 @@ func TestPLCClientErrors(t *testing.T) {
 			}
 		})
 	}
-	before := requests
+	before := requests.Load()
 	for _, bad := range []syntax.DID{"", "did:web:example.com", "did:plc:short", "did:plc:aaaaaaaaaaaaaaaaaaaaaaa1", "did:plc:AAAAAAAAAAAAAAAAAAAAAAAA", "did:plc:../../../../../../etc/pwd"} {
 		if _, err := client.Document(t.Context(), bad); !errors.Is(err, atid.ErrDIDNotFound) {
 			t.Errorf("%q: %v", bad, err)
@@ -329,12 +333,13 @@ func TestPLCClientErrors(t *testing.T) {
 	if err := client.Submit(t.Context(), did, &identity.Operation{Type: identity.TypeOperation}); !errors.Is(err, identity.ErrUnsigned) {
 		t.Errorf("unsigned: %v", err)
 	}
-	if requests != before {
+	if requests.Load() != before {
 		t.Error("hopeless calls made requests")
 	}
-	answer = func(w http.ResponseWriter, _ *http.Request) {
+	foreign := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Write([]byte(`{"did":"did:plc:bbbbbbbbbbbbbbbbbbbbbbbb"}`))
-	}
+	})
+	answer.Store(&foreign)
 	if _, err := client.State(t.Context(), did); !errors.Is(err, identity.ErrPLCUnavailable) {
 		t.Errorf("data of another DID: %v", err)
 	}
