@@ -355,3 +355,18 @@ func TestCARLimits(t *testing.T) {
 		}
 	}
 }
+
+// drainCAR reads a CAR file and counts its blocks.
+func drainCAR(data []byte) (int, error) {
+	cr, err := repo.NewCARReader(bytes.NewReader(data), repo.CARLimits{})
+	if err != nil {
+		return 0, err
+	}
+	for n := 0; ; n++ {
+		if _, err := cr.Next(); err == io.EOF {
+			return n, nil
+		} else if err != nil {
+			return n, err
+		}
+	}
+}

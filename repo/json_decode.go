@@ -28,7 +28,8 @@ type jsonDecoder struct {
 
 	out   []byte // DAG-CBOR of what has been read
 	pairs []pair // of the objects that are being read, innermost last
-	tmp   []byte // room for strings with escapes
+	items []any  // of the arrays that are being read, innermost last
+	tmp   []byte // room for strings with escapes, and for sorting
 	blobs []BlobRef
 
 	defaultType string // becomes the $type of an outermost object without one
@@ -53,6 +54,7 @@ func (d *jsonDecoder) decode(data []byte) (any, error) {
 	}
 	d.text = string(data)
 	d.out = make([]byte, 0, len(data)+64)
+	d.pairs = make([]pair, 0, 16)
 	v, err := d.value(1)
 	if err != nil {
 		return nil, err
@@ -139,7 +141,7 @@ func (d *jsonDecoder) array(depth int) (any, error) {
 	d.pos++
 	start := len(d.out)
 	d.out = append(d.out, 0) // a head of one byte will mostly do
-	list := []any{}
+	base := len(d.items)
 	if d.next() == ']' {
 		d.pos++
 	} else {
@@ -148,7 +150,7 @@ func (d *jsonDecoder) array(depth int) (any, error) {
 			if err != nil {
 				return nil, err
 			}
-			list = append(list, v)
+			d.items = append(d.items, v)
 			c := d.next()
 			d.pos++
 			if c == ']' {
@@ -159,6 +161,8 @@ func (d *jsonDecoder) array(depth int) (any, error) {
 			}
 		}
 	}
+	list := append(make([]any, 0, len(d.items)-base), d.items[base:]...)
+	d.items = d.items[:base]
 	var room [9]byte
 	head := appendHead(room[:0], cborArray, uint64(len(list)))
 	d.out = slices.Replace(d.out, start, start+1, head...)
@@ -170,6 +174,7 @@ func (d *jsonDecoder) object(depth int) (any, error) {
 	at := d.pos
 	d.pos++
 	base, start := len(d.pairs), len(d.out)
+	d.out = append(d.out, 0) // a head of one byte will mostly do
 	if d.next() == '}' {
 		d.pos++
 		return d.finish(at, base, start, depth)
@@ -207,43 +212,38 @@ func (d *jsonDecoder) object(depth int) (any, error) {
 	}
 }
 
-// finish turns the pairs above base, whose encodings stand in out from start
-// on, into a value. The object began at offset at.
+// finish turns the pairs above base into a value. Their encodings stand in out
+// behind the byte at start. The object began at offset at.
 func (d *jsonDecoder) finish(at, base, start, depth int) (any, error) {
-	defer func() { // let go of the values
-		clear(d.pairs[base:])
-		d.pairs = d.pairs[:base]
-	}()
-	for _, p := range d.pairs[base:] {
-		if reservedKey(p.key) != nil {
-			return d.special(at, start, d.pairs[base:])
+	meaning := false // whether a key begins with a dollar sign
+	for i := base; i < len(d.pairs); i++ {
+		if key := d.pairs[i].key; key != "" && key[0] == '$' {
+			meaning = true
+			if reservedKey(key) != nil {
+				v, err := d.special(at, start, d.pairs[base:])
+				d.pairs = d.pairs[:base]
+				return v, err
+			}
 		}
 	}
 	if depth > MaxDepth {
 		return nil, d.fail(at, ErrTooDeep, "")
 	}
-	if depth == 1 && d.defaultType != "" && !slices.ContainsFunc(d.pairs[base:], func(p pair) bool { return p.key == keyType }) {
+	if depth == 1 && d.defaultType != "" && !d.hasType(base) {
 		p := pair{key: keyType, value: d.defaultType, start: len(d.out)}
 		d.out = appendText(appendText(d.out, keyType), d.defaultType)
 		p.end = len(d.out)
 		d.pairs = append(d.pairs, p)
+		meaning = true
 	}
-	pairs := d.pairs[base:]
-	slices.SortFunc(pairs, func(a, b pair) int { return compareKeys(a.key, b.key) })
-
-	// Write head and pairs behind what is there, then move them into place.
-	end := len(d.out)
-	d.out = appendHead(d.out, cborMap, uint64(len(pairs)))
-	m := make(map[string]any, len(pairs))
-	for i, p := range pairs {
-		if i > 0 && pairs[i-1].key == p.key {
-			return nil, d.fail(at, ErrDuplicateKey, p.key)
-		}
-		d.out = append(d.out, d.out[p.start:p.end]...)
-		m[p.key] = p.value
+	m, err := d.assemble(at, start, d.pairs[base:])
+	if err != nil {
+		return nil, err
 	}
-	d.out = d.out[:start+copy(d.out[start:], d.out[end:])]
-
+	d.pairs = d.pairs[:base]
+	if !meaning && len(m) != 2 {
+		return m, nil
+	}
 	v, reason, detail := typed(m)
 	if reason != nil {
 		return nil, d.fail(at, reason, detail)
@@ -252,6 +252,47 @@ func (d *jsonDecoder) finish(at, base, start, depth int) (any, error) {
 		d.blobs = append(d.blobs, blobRef(b))
 	}
 	return v, nil
+}
+
+// hasType reports whether one of the pairs above base is that of $type.
+func (d *jsonDecoder) hasType(base int) bool {
+	for i := base; i < len(d.pairs); i++ {
+		if d.pairs[i].key == keyType {
+			return true
+		}
+	}
+	return false
+}
+
+// assemble makes a map of the pairs and writes head and pairs, in canonical
+// order, to out from start on.
+func (d *jsonDecoder) assemble(at, start int, pairs []pair) (map[string]any, error) {
+	byKey := func(a, b pair) int { return compareKeys(a.key, b.key) }
+	sorted := slices.IsSortedFunc(pairs, byKey)
+	if !sorted {
+		slices.SortFunc(pairs, byKey)
+	}
+	m := make(map[string]any, len(pairs))
+	for i := range pairs {
+		if i > 0 && pairs[i-1].key == pairs[i].key {
+			return nil, d.fail(at, ErrDuplicateKey, pairs[i].key)
+		}
+		m[pairs[i].key] = pairs[i].value
+	}
+	if sorted && len(pairs) < 24 {
+		appendHead(d.out[:start], cborMap, uint64(len(pairs)))
+		return m, nil
+	}
+	if start == 0 { // the outermost object: leave slack and scraps behind
+		d.tmp, d.out = d.out, make([]byte, 0, len(d.out)+8)
+	} else {
+		d.tmp = append(d.tmp[:0], d.out[start:]...)
+	}
+	d.out = appendHead(d.out[:start], cborMap, uint64(len(pairs)))
+	for i := range pairs {
+		d.out = append(d.out, d.tmp[pairs[i].start-start:pairs[i].end-start]...)
+	}
+	return m, nil
 }
 
 // special turns an object with a $link or $bytes key into what it stands for.
