@@ -1,0 +1,309 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	_ "embed"
+
+	"github.com/pdskit/pdskit/storage"
+)
+
+const (
+	// DefaultReadConns is the default of [Options.ReadConns].
+	DefaultReadConns = 8
+
+	// schemaVersion is the user_version of the files that this code reads.
+	schemaVersion = 1
+
+	// How long a statement waits for a lock that a foreign program holds.
+	busyTimeout = 5 * time.Second
+
+	// Page caches in KiB.
+	writerCache = 16 << 10
+	readerCache = 2 << 10
+)
+
+//go:embed schema.sql
+var schema string
+
+// ErrPoisoned matches the error of every method after a COMMIT or an fsync
+// failed. Close the store and open it again.
+var ErrPoisoned = errors.New("sqlite: a commit failed and its fate is unknown until the store is reopened")
+
+// Options are the options of a Store. The zero value is ready to use.
+type Options struct {
+	// Clock is the store's clock. nil is the computer's clock.
+	Clock storage.Clock
+
+	// Logger receives what has no caller: failed checkpoints, and the stacks
+	// of panics in closures. nil discards it.
+	Logger *slog.Logger
+
+	// ReadConns is how many Views may run at a time; further ones wait. Each
+	// takes up to 2 MiB of page cache. Zero means DefaultReadConns.
+	ReadConns int
+}
+
+// Store is a [storage.Store] in one SQLite file. Its methods may be called
+// concurrently.
+type Store struct {
+	path   string
+	temp   string   // folder to remove at Close; empty unless in memory
+	lock   *os.File // nil in memory
+	guard  *storage.Guard
+	log    *slog.Logger
+	writer *writer
+
+	queue   chan *request
+	readers chan *conn // one slot for each View that may run; nil: not opened yet
+	quit    chan struct{}
+	close   sync.Once
+	closed  error // of Close
+
+	failure  atomic.Pointer[error] // why the store is poisoned
+	watchers watchers
+	check    *checkpointer
+}
+
+var _ storage.Store = (*Store)(nil)
+
+// Open opens the database file, which it creates if there is none, and takes
+// exclusive ownership of it until Close. Generations that were not published
+// are dropped.
+func Open(path string, opts Options) (*Store, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: %w", err)
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // so that two names of one file share a lock
+	}
+	held, err := lock(path)
+	if err != nil {
+		return nil, err
+	}
+	s, err := open(path, "FULL", opts)
+	if err != nil {
+		held.Close()
+		return nil, err
+	}
+	s.lock = held
+	return s, nil
+}
+
+// OpenMemory opens an empty store in a temporary folder, which Close removes.
+// Nothing is synced: it is for tests and for data that may be lost.
+func OpenMemory(opts Options) (*Store, error) {
+	dir, err := os.MkdirTemp("", "pdskit-")
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: %w", err)
+	}
+	s, err := open(filepath.Join(dir, "memory.db"), "OFF", opts)
+	if err != nil {
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	s.temp = dir
+	return s, nil
+}
+
+func open(path, synchronous string, opts Options) (*Store, error) {
+	if opts.ReadConns < 0 {
+		return nil, fmt.Errorf("sqlite: Options.ReadConns is %d", opts.ReadConns)
+	}
+	if opts.ReadConns == 0 {
+		opts.ReadConns = DefaultReadConns
+	}
+	if opts.Clock == nil {
+		opts.Clock = storage.SystemClock()
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	c, err := connect(path,
+		fmt.Sprintf("busy_timeout=%d", busyTimeout.Milliseconds()),
+		"synchronous="+synchronous,
+		"journal_mode=WAL",
+		"fullfsync=1",
+		"wal_autocheckpoint=0",
+		"temp_store=MEMORY",
+		fmt.Sprintf("cache_size=-%d", writerCache),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: open %s: %w", path, err)
+	}
+	s := &Store{
+		path:    path,
+		log:     opts.Logger,
+		queue:   make(chan *request, maxBatch),
+		readers: make(chan *conn, opts.ReadConns),
+		quit:    make(chan struct{}),
+	}
+	for range opts.ReadConns {
+		s.readers <- nil
+	}
+	last, err := prepareFile(c)
+	if err == nil && synchronous != "OFF" {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		c.close()
+		return nil, fmt.Errorf("sqlite: open %s: %w", path, err)
+	}
+	var highest time.Time
+	if last > 0 {
+		highest = time.UnixMicro(last)
+	}
+	s.guard = storage.NewGuard(opts.Clock, highest)
+	s.check = newCheckpointer(s, synchronous)
+	s.writer = newWriter(s, c, last)
+	go s.writer.loop()
+	return s, nil
+}
+
+// prepareFile makes or checks the schema, drops generations that were never
+// published, and returns the last sequence number.
+func prepareFile(c *conn) (lastSeq int64, err error) {
+	version, err := c.integer("PRAGMA user_version")
+	if err != nil {
+		return 0, err
+	}
+	switch {
+	case version == 0:
+		tables, err := c.integer("SELECT count(*) FROM sqlite_master")
+		if err != nil {
+			return 0, err
+		}
+		if tables != 0 {
+			return 0, errors.New("the file is a database of another program")
+		}
+		if err := c.script(fmt.Sprintf("BEGIN IMMEDIATE; %s; PRAGMA user_version = %d; COMMIT", schema, schemaVersion)); err != nil {
+			return 0, fmt.Errorf("make the schema: %w", err)
+		}
+	case version != schemaVersion:
+		return 0, fmt.Errorf("the file has schema version %d, this program knows %d", version, schemaVersion)
+	default:
+		if err := c.script("UPDATE generations SET state = 2 WHERE state = 0"); err != nil {
+			return 0, err
+		}
+	}
+	return c.integer(sqlLastSeq)
+}
+
+// integer runs a query for one number.
+func (c *conn) integer(sql string) (int64, error) {
+	r, err := c.query(sql)
+	if err != nil {
+		return 0, err
+	}
+	var n int64
+	if r.next() {
+		n = r.int(0)
+	}
+	return n, r.close()
+}
+
+// Guard returns the clock by which the store numbers events, expires
+// documents and abandons generations, see [storage.GuardOf].
+func (s *Store) Guard() *storage.Guard { return s.guard }
+
+// usable returns why no transaction can begin, if so.
+func (s *Store) usable() error {
+	select {
+	case <-s.quit:
+		return storage.ErrClosed
+	default:
+	}
+	if p := s.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// poison makes every later call fail with the first cause.
+func (s *Store) poison(cause error) error {
+	err := fmt.Errorf("%w: %w", ErrPoisoned, cause)
+	if s.failure.CompareAndSwap(nil, &err) {
+		s.log.Error("the store is poisoned", "path", s.path, "err", cause)
+	}
+	return *s.failure.Load()
+}
+
+// View implements [storage.Store].
+func (s *Store) View(ctx context.Context, fn func(storage.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.usable(); err != nil {
+		return err
+	}
+	var c *conn
+	select {
+	case c = <-s.readers:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.quit:
+		return storage.ErrClosed
+	}
+	defer func() { s.readers <- c }()
+	if c == nil {
+		var err error
+		if c, err = s.connectReader(); err != nil {
+			return fmt.Errorf("sqlite: open a read connection: %w", err)
+		}
+	}
+	if _, err := c.exec("BEGIN"); err != nil {
+		return fmt.Errorf("sqlite: %w", err)
+	}
+	t := &tx{ctx: ctx, s: s, c: c, now: s.guard.Now()}
+	defer func() {
+		t.end()
+		if _, err := c.exec("ROLLBACK"); err != nil {
+			c.close()
+			c = nil
+		}
+	}()
+	return fn(t)
+}
+
+func (s *Store) connectReader() (*conn, error) {
+	return connect(s.path,
+		fmt.Sprintf("busy_timeout=%d", busyTimeout.Milliseconds()),
+		fmt.Sprintf("cache_size=-%d", readerCache),
+		"query_only=1",
+	)
+}
+
+// Watch implements [storage.Store].
+func (s *Store) Watch(ctx context.Context) <-chan struct{} { return s.watchers.add(ctx) }
+
+// Close implements [storage.Store].
+func (s *Store) Close() error {
+	s.close.Do(func() {
+		close(s.quit)
+		<-s.writer.stopped
+		s.check.stop()
+		for range cap(s.readers) {
+			if c := <-s.readers; c != nil {
+				c.close()
+			}
+		}
+		s.watchers.close()
+		s.closed = s.writer.c.close()
+		if s.lock != nil {
+			s.closed = errors.Join(s.closed, s.lock.Close())
+		}
+		if s.temp != "" {
+			s.closed = errors.Join(s.closed, os.RemoveAll(s.temp))
+		}
+	})
+	return s.closed
+}
