@@ -79,7 +79,7 @@ func ownID(did syntax.DID, id string) bool {
 }
 
 // Document writes the state as a DID document in the form of a PLC directory.
-// Names come in alphabetical order. A key that does not parse is an error that
+// Names come in alphabetical order. A key that is no did:key is an error that
 // matches ErrInvalidOperation; for a tombstone it is indigo's ErrDIDNotFound.
 func (s *State) Document() (json.RawMessage, error) {
 	if s.Tombstoned {
@@ -100,15 +100,17 @@ func (s *State) Document() (json.RawMessage, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.VerificationMethods)) {
 		key := s.VerificationMethods[name]
-		pub, err := atcrypto.ParsePublicDIDKey(key)
-		if err != nil {
-			return nil, fmt.Errorf("%w: verification method %q: %w", ErrInvalidOperation, name, err)
+		if !isDIDKey(key) {
+			return nil, fmt.Errorf("%w: verification method %q is no did:key", ErrInvalidOperation, name)
 		}
-		suite := "https://w3id.org/security/suites/secp256k1-2019/v1"
-		if _, ok := pub.(*atcrypto.PublicKeyP256); ok {
+		suite := "" // other kinds of keys need none
+		switch pub, _ := atcrypto.ParsePublicDIDKey(key); pub.(type) {
+		case *atcrypto.PublicKeyK256:
+			suite = "https://w3id.org/security/suites/secp256k1-2019/v1"
+		case *atcrypto.PublicKeyP256:
 			suite = "https://w3id.org/security/suites/ecdsa-2019/v1"
 		}
-		if !slices.Contains(doc.Context, suite) {
+		if suite != "" && !slices.Contains(doc.Context, suite) {
 			doc.Context = append(doc.Context, suite)
 		}
 		doc.VerificationMethod = append(doc.VerificationMethod, atid.DocVerificationMethod{

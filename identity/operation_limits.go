@@ -3,6 +3,7 @@ package identity
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
 )
@@ -23,6 +24,8 @@ const (
 	MaxVerificationMethods = 10
 	// MaxNameBytes is the longest name of a service or verification method.
 	MaxNameBytes = 32
+	// MaxKeyBytes is the longest did:key of a verification method.
+	MaxKeyBytes = 256
 	// MaxServiceTypeBytes is the longest type of a service.
 	MaxServiceTypeBytes = 256
 	// MaxServiceEndpointBytes is the longest endpoint of a service.
@@ -92,12 +95,24 @@ func (o *Operation) Validate() error {
 		if len(name) > MaxNameBytes {
 			return tooLong("verification method name", len(name), MaxNameBytes)
 		}
-		if _, err := atcrypto.ParsePublicDIDKey(key); err != nil {
-			return fmt.Errorf("%w: verification method %q: %w", ErrInvalidOperation, name, err)
+		if len(key) > MaxKeyBytes {
+			return tooLong("verification method key", len(key), MaxKeyBytes)
+		}
+		if !isDIDKey(key) {
+			return fmt.Errorf("%w: verification method %q is no did:key", ErrInvalidOperation, name)
 		}
 	}
 	return nil
 }
+
+// isDIDKey reports whether key is a did:key in base58btc. Verification methods
+// may be of any kind of key; only rotation keys must be of a curve of atproto.
+func isDIDKey(key string) bool {
+	encoded, ok := strings.CutPrefix(key, "did:key:z")
+	return ok && encoded != "" && strings.Trim(encoded, base58) == ""
+}
+
+const base58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 func tooLong(what string, n, limit int) error {
 	return fmt.Errorf("%w: %s of %d bytes, at most %d", ErrOperationTooLarge, what, n, limit)

@@ -315,6 +315,11 @@ func TestValidateLimits(t *testing.T) {
 			op.VerificationMethods[strings.Repeat("n", n)] = k
 			return op
 		}},
+		{"verification method key", identity.MaxKeyBytes, func(n int) *identity.Operation {
+			op := operation(nil, "a.test", k)
+			op.VerificationMethods["x"] = "did:key:z" + strings.Repeat("6", n-len("did:key:z"))
+			return op
+		}},
 		{"service type", identity.MaxServiceTypeBytes, func(n int) *identity.Operation {
 			op := operation(nil, "a.test", k)
 			op.Services["s"] = identity.Service{Type: strings.Repeat("t", n)}

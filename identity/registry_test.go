@@ -114,6 +114,19 @@ func TestRegistryLifecycle(t *testing.T) {
 	}); !errors.Is(err, identity.ErrInvalidOperation) {
 		t.Errorf("bad change: %v", err)
 	}
+	// Keys of kinds that atproto does not use are carried over.
+	const ed25519 = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
+	for _, change := range []func(op *identity.Operation){
+		func(op *identity.Operation) { op.VerificationMethods["ed"] = ed25519 },
+		func(op *identity.Operation) { op.SetHandle("carol.test") },
+	} {
+		if err := f.reg.Update(ctx, did, func(op *identity.Operation) error { change(op); return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if raw, err := f.plc.Client().Document(ctx, did); err != nil || !strings.Contains(string(raw), strings.TrimPrefix(ed25519, "did:key:")) {
+		t.Errorf("document: %s, %v", raw, err)
+	}
 	stranger, _ := newKey(t)
 	if err := identity.NewPLCRegistry(f.plc.Client(), stranger, "").Update(ctx, did, func(op *identity.Operation) error {
 		op.SetHandle("evil.test")
@@ -121,7 +134,7 @@ func TestRegistryLifecycle(t *testing.T) {
 	}); !errors.Is(err, identity.ErrNotRotationKey) {
 		t.Errorf("stranger: %v", err)
 	}
-	if len(f.entries(t, did)) != 2 {
+	if len(f.entries(t, did)) != 4 {
 		t.Error("a failed update left an operation")
 	}
 
@@ -133,7 +146,7 @@ func TestRegistryLifecycle(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(f.entries(t, did)) != 3 {
+	if len(f.entries(t, did)) != 5 {
 		t.Error("the second tombstone was submitted")
 	}
 	if ok, err := f.reg.Exists(ctx, did); ok || err != nil {
