@@ -30,14 +30,19 @@ func NewError(status int, name, message string) *Error {
 // Error returns what goes into the log, with the cause.
 func (e *Error) Error() string {
 	name, message := e.wire()
-	if e.cause != nil {
+	if e != nil && e.cause != nil {
 		return fmt.Sprintf("xrpc: %d %s: %s: %v", e.status(), name, message, e.cause)
 	}
 	return fmt.Sprintf("xrpc: %d %s: %s", e.status(), name, message)
 }
 
 // Unwrap returns the cause, which the client never sees.
-func (e *Error) Unwrap() error { return e.cause }
+func (e *Error) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.cause
+}
 
 // WithCause returns a copy of e that wraps an error for the log.
 func (e *Error) WithCause(err error) *Error {
@@ -116,9 +121,10 @@ var usual = map[int][2]string{
 	http.StatusGatewayTimeout:        {"UpstreamTimeout", "Upstream Timeout"},
 }
 
-// status is the status to be sent.
+// status is the status to be sent. A nil *Error in an error is a bug of a
+// handler.
 func (e *Error) status() int {
-	if e.Status < 400 || e.Status > 599 {
+	if e == nil || e.Status < 400 || e.Status > 599 {
 		return http.StatusInternalServerError
 	}
 	return e.Status
