@@ -3,6 +3,7 @@ package repo
 import (
 	"crypto/sha256"
 	"encoding/base32"
+	"errors"
 	"fmt"
 
 	"github.com/ipfs/go-cid"
@@ -73,6 +74,9 @@ func parseCID(s string) (cid.Cid, error) {
 	}
 	if c.ByteLen() > MaxCIDBytes {
 		return cid.Undef, fmt.Errorf("CID of %d bytes", c.ByteLen())
+	}
+	if s[0] == 'b' && c.String() != s {
+		return cid.Undef, errors.New("trailing bits are not zero")
 	}
 	return c, nil
 }

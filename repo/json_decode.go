@@ -188,13 +188,17 @@ func (d *jsonDecoder) object(depth int) (any, error) {
 		if p.key, err = d.str(); err != nil {
 			return nil, err
 		}
-		if depth > MaxDepth && reservedKey(p.key) == nil {
+		reserved := reservedKey(p.key)
+		if depth > MaxDepth && reserved == nil {
 			return nil, d.fail(at, ErrTooDeep, "")
 		}
 		if d.next() != ':' {
 			return nil, d.fail(d.pos, ErrSyntax, "expected a colon")
 		}
 		d.pos++
+		if reserved != nil && d.next() != '"' { // also bounds the depth
+			return nil, d.fail(at, reserved, "not a string")
+		}
 		d.out = appendText(d.out, p.key)
 		if p.value, err = d.value(depth + 1); err != nil {
 			return nil, err
@@ -303,7 +307,7 @@ func (d *jsonDecoder) special(at, start int, pairs []pair) (any, error) {
 	}
 	s, ok := pairs[0].value.(string)
 	if len(pairs) != 1 || !ok {
-		return nil, d.fail(at, reason, "need exactly one field, a string")
+		return nil, d.fail(at, reason, "need exactly one field")
 	}
 	d.out = d.out[:start]
 	if reason == ErrLink {
