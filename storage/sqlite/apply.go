@@ -62,23 +62,23 @@ func (g *generation) change(c *storage.Commit) error {
 	if rev < g.maxRev {
 		g.ordered = false // also for the nodes
 	}
-	for _, n := range c.OldNodes {
-		if err := g.removeNode(n); err != nil {
-			return err
-		}
-	}
-	for _, n := range c.NewNodes {
-		if err := g.addNode(n, rev); err != nil {
-			return err
-		}
+	if err := g.removeNodes(c.OldNodes); err != nil {
+		return err
 	}
 	for _, p := range c.Deletes {
 		if _, _, err := g.removeRecord(p); err != nil {
 			return err
 		}
 	}
+	known, err := g.known(c.NewNodes, c.Puts)
+	if err != nil {
+		return err
+	}
+	if err := g.addNodes(c.NewNodes, rev, known); err != nil {
+		return err
+	}
 	for i := range c.Puts {
-		if err := g.putRecord(&c.Puts[i], rev); err != nil {
+		if err := g.putRecord(&c.Puts[i], rev, known); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -82,38 +83,151 @@ func (g *generation) serial() int64 {
 	return id
 }
 
-// addNode adds a tree node unless it is there.
-func (g *generation) addNode(b storage.Block, rev string) error {
-	raw := b.CID.KeyString()
-	key := cidKey(raw)
-	first, last := ids(g.id)
-	n, err := g.t.exec(`INSERT INTO nodes (id, cid_key, rev, cid, data) SELECT ?,?,?,?,?
-		WHERE NOT EXISTS (SELECT 1 FROM nodes WHERE cid_key = ? AND id BETWEEN ? AND ? AND cid = ?)`,
-		g.serial(), key, rev, []byte(raw), notNil(b.Data), key, first, last, []byte(raw))
-	if err != nil || n == 0 {
+// addNodes adds the tree nodes that are not there. Known holds the CIDs of
+// rows that are there already, see [generation.known].
+func (g *generation) addNodes(nodes []storage.Block, rev string, known map[string]copies) error {
+	fresh := make([]any, 0, min(len(nodes), nodesPerInsert)*5)
+	flush := func() error {
+		if len(fresh) == 0 {
+			return nil
+		}
+		_, err := g.t.exec(insertNodes[len(fresh)/5], fresh...)
+		fresh = fresh[:0]
 		return err
 	}
-	g.nodes++
-	g.bytes += int64(len(b.Data))
-	_, dup, err := g.t.one("SELECT 1 FROM records WHERE cid_key = ? AND id BETWEEN ? AND ? AND cid = ?", key, first, last, []byte(raw))
-	if dup {
-		g.dups++
+	for _, b := range nodes {
+		raw := b.CID.KeyString()
+		have := known[raw]
+		if have.node {
+			continue
+		}
+		if have.records > 0 {
+			g.dups++
+		}
+		have.node = true
+		known[raw] = have
+		g.nodes++
+		g.bytes += int64(len(b.Data))
+		fresh = append(fresh, g.serial(), cidKey(raw), rev, []byte(raw), notNil(b.Data))
+		if len(fresh) == nodesPerInsert*5 {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
 	}
-	return err
+	return flush()
 }
 
-// removeNode removes a tree node if it is there.
-func (g *generation) removeNode(c cid.Cid) error {
-	raw := c.KeyString()
+// nodesPerInsert is how many nodes one statement inserts at most.
+const nodesPerInsert = 16
+
+// insertNodes are the statements that insert so many nodes.
+var insertNodes = func() (sql [nodesPerInsert + 1]string) {
+	for n := 1; n <= nodesPerInsert; n++ {
+		sql[n] = "INSERT INTO nodes (id, cid_key, rev, cid, data) VALUES (?,?,?,?,?)" + strings.Repeat(", (?,?,?,?,?)", n-1)
+	}
+	return sql
+}()
+
+// removeNodes removes the tree nodes that are there.
+func (g *generation) removeNodes(nodes []cid.Cid) error {
+	if len(nodes) == 0 {
+		return nil
+	}
 	first, last := ids(g.id)
-	r, found, err := g.t.one(`DELETE FROM nodes WHERE cid_key = ? AND id BETWEEN ? AND ? AND cid = ? RETURNING length(data)`,
-		cidKey(raw), first, last, []byte(raw))
-	if err != nil || !found {
+	want := make(map[string]bool, len(nodes))
+	var list keyList
+	for _, c := range nodes {
+		want[c.KeyString()] = true
+		list.add(c.KeyString())
+	}
+	var gone []string
+	err := g.t.each(func(r *rows) bool {
+		raw := string(r.bytes(0))
+		if !want[raw] {
+			return true // it shares the number with another CID
+		}
+		gone = append(gone, raw)
+		list.remove(r.int(2))
+		g.nodes--
+		g.bytes -= r.int(1)
+		return true
+	}, "SELECT cid, length(data), id FROM nodes WHERE cid_key IN (SELECT value FROM json_each(?)) AND id BETWEEN ? AND ?",
+		list.json(), first, last)
+	if err != nil {
 		return err
 	}
-	g.nodes--
-	g.bytes -= r.int(0)
-	return g.lostCopy(raw)
+	if _, err := g.t.exec("DELETE FROM nodes WHERE id IN (SELECT value FROM json_each(?))", list.removed()); err != nil {
+		return err
+	}
+	if g.dups > 0 {
+		for _, raw := range gone {
+			if err := g.lostCopy(raw); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// copies says how often a CID is there.
+type copies struct {
+	node    bool
+	records int
+}
+
+// known finds which of these blocks and records are there already.
+func (g *generation) known(nodes []storage.Block, records []storage.Record) (map[string]copies, error) {
+	known := make(map[string]copies)
+	if len(nodes)+len(records) == 0 {
+		return known, nil
+	}
+	var list keyList
+	for _, b := range nodes {
+		list.add(b.CID.KeyString())
+	}
+	for i := range records {
+		list.add(records[i].CID.KeyString())
+	}
+	first, last := ids(g.id)
+	err := g.t.each(func(r *rows) bool {
+		raw := string(r.bytes(1))
+		have := known[raw]
+		if r.bool(0) {
+			have.records++
+		} else {
+			have.node = true
+		}
+		known[raw] = have
+		return true
+	}, `SELECT 0, cid FROM nodes WHERE cid_key IN (SELECT value FROM json_each(?)) AND id BETWEEN ? AND ?
+		UNION ALL SELECT 1, cid FROM records WHERE cid_key IN (SELECT value FROM json_each(?)) AND id BETWEEN ? AND ?`,
+		list.json(), first, last, list.json(), first, last)
+	return known, err
+}
+
+// keyList builds the JSON arrays by which one statement finds many rows.
+type keyList struct{ keys, ids []byte }
+
+func appendJSON(to []byte, n int64) []byte {
+	if len(to) == 0 {
+		to = append(to, '[')
+	} else {
+		to = append(to, ',')
+	}
+	return strconv.AppendInt(to, n, 10)
+}
+
+func (l *keyList) add(raw string)  { l.keys = appendJSON(l.keys, cidKey(raw)) }
+func (l *keyList) remove(id int64) { l.ids = appendJSON(l.ids, id) }
+func (l *keyList) json() string    { return closed(l.keys) }
+func (l *keyList) removed() string { return closed(l.ids) }
+
+func closed(list []byte) string {
+	if len(list) == 0 {
+		return "[]"
+	}
+	return string(list) + "]"
 }
 
 // lostCopy corrects dups after a row with this CID was removed.
@@ -139,20 +253,9 @@ func (g *generation) has(raw string) (bool, error) {
 }
 
 // putRecord stores a record, replacing what is at its path. The mark of a
-// takedown stays with the path.
-func (g *generation) putRecord(rec *storage.Record, rev string) error {
-	_, takedown, err := g.removeRecord(rec.RecordPath)
-	if err != nil {
-		return err
-	}
+// takedown stays with the path. Known is kept current.
+func (g *generation) putRecord(rec *storage.Record, rev string, known map[string]copies) error {
 	raw := rec.CID.KeyString()
-	dup, err := g.has(raw)
-	if err != nil {
-		return err
-	}
-	if dup {
-		g.dups++
-	}
 	blobs := blobTexts(rec.Blobs)
 	author := optional(string(rec.Author))
 	if rec.Author == g.owner {
@@ -162,41 +265,65 @@ func (g *generation) putRecord(rec *storage.Record, rev string) error {
 		g.ordered = false
 	}
 	g.maxRev = max(g.maxRev, rev)
-	_, err = g.t.exec(`INSERT INTO records (id, generation, collection, rkey, rev, cid_key, cid, author, backlink, takedown_ref, blobs, value)
-		VALUES (?,?,?,?,?,?,?,?,?,?,?,?)`,
+	args := []any{
 		g.serial(), g.id, string(rec.Collection), string(rec.RKey), rev, cidKey(raw), []byte(raw),
-		author, optional(rec.Backlink), optional(takedown), len(blobs), notNil(rec.Value))
+		author, optional(rec.Backlink), nil, len(blobs), notNil(rec.Value),
+	}
+	const insert = `INSERT INTO records (id, generation, collection, rkey, rev, cid_key, cid, author, backlink, takedown_ref, blobs, value)
+		VALUES (?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (generation, collection, rkey) DO NOTHING`
+	n, err := g.t.exec(insert, args...)
 	if err != nil {
 		return err
 	}
+	if n == 0 {
+		old, takedown, err := g.removeRecord(rec.RecordPath)
+		if err != nil {
+			return err
+		}
+		if have := known[old]; have.records > 0 {
+			have.records--
+			known[old] = have
+		}
+		args[9] = optional(takedown)
+		if _, err := g.t.exec(insert, args...); err != nil {
+			return err
+		}
+	}
+	have := known[raw]
+	if have.node || have.records > 0 {
+		g.dups++
+	}
+	have.records++
+	known[raw] = have
 	g.count(rec.Collection, 1, int64(len(rec.Value)))
 	for _, c := range blobs {
-		if err := g.addRef(c, rec.RecordPath.String(), rev); err != nil {
+		if err := g.addRef(c, rec.String(), rev); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// removeRecord removes the record at a path, if there is one, and returns the
-// mark of its takedown.
-func (g *generation) removeRecord(p storage.RecordPath) (found bool, takedown string, err error) {
+// removeRecord removes the record at a path, if there is one, and returns its
+// binary CID and the mark of its takedown.
+func (g *generation) removeRecord(p storage.RecordPath) (raw, takedown string, err error) {
 	r, found, err := g.t.one("SELECT id, cid, length(value), blobs, takedown_ref FROM records WHERE generation = ? AND collection = ? AND rkey = ?",
 		g.id, string(p.Collection), string(p.RKey))
 	if err != nil || !found {
-		return false, "", err
+		return "", "", err
 	}
 	if _, err := g.t.exec("DELETE FROM records WHERE id = ?", r.int(0)); err != nil {
-		return false, "", err
+		return "", "", err
 	}
+	raw = string(r.bytes(1))
 	g.count(p.Collection, -1, -r.int(2))
-	if err := g.lostCopy(string(r.bytes(1))); err != nil {
-		return false, "", err
+	if err := g.lostCopy(raw); err != nil {
+		return "", "", err
 	}
 	if r.int(3) > 0 {
 		err = g.removeRefs(p.String())
 	}
-	return true, r.str(4), err
+	return raw, r.str(4), err
 }
 
 func (g *generation) count(collection syntax.NSID, records, bytes int64) {
@@ -264,13 +391,15 @@ func (t *tx) Stage(id storage.Generation, nodes []storage.Block, records []stora
 	if err != nil {
 		return err
 	}
-	for _, b := range nodes {
-		if err := g.addNode(b, ""); err != nil {
-			return err
-		}
+	known, err := g.known(nodes, records)
+	if err != nil {
+		return err
+	}
+	if err := g.addNodes(nodes, "", known); err != nil {
+		return err
 	}
 	for i := range records {
-		if err := g.putRecord(&records[i], string(records[i].Rev)); err != nil {
+		if err := g.putRecord(&records[i], string(records[i].Rev), known); err != nil {
 			return err
 		}
 	}

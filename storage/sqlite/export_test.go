@@ -1,0 +1,27 @@
+package sqlite
+
+import "github.com/pdskit/pdskit/storage"
+
+// Limits, for tests at their edges.
+const (
+	MaxBatch    = maxBatch
+	MaxLogBytes = maxLogBytes
+)
+
+// Commits is the number of committed batches, each with one fsync.
+func (s *Store) Commits() int64 { return s.writer.commits.Load() }
+
+// Raw runs a statement on the connection of a transaction, past its checks.
+func Raw(t storage.Tx, sql string) error { return t.(*tx).c.script(sql) }
+
+// Exec runs a statement as the store's own ones run.
+func Exec(t storage.Tx, sql string) error {
+	_, err := t.(*tx).exec(sql)
+	return err
+}
+
+// Plan returns SQLite's plan of a query.
+func Plan(t storage.Tx, sql string) (plan string, err error) {
+	err = t.(*tx).each(func(r *rows) bool { plan += r.str(3) + "\n"; return true }, "EXPLAIN QUERY PLAN "+sql)
+	return plan, err
+}
