@@ -1,0 +1,178 @@
+package pds
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"github.com/pdskit/pdskit/storage"
+	"github.com/pdskit/pdskit/xrpc"
+)
+
+// adminUser is the user name of the administrator.
+const adminUser = "admin"
+
+// credential is what an authenticator of this package knows about a caller. It
+// is the Detail of the xrpc.Caller.
+type credential struct {
+	// scope is that of a session token, one of the scope constants; empty
+	// for other credentials.
+	scope string
+
+	// account is the account of a session, as it was when the request began.
+	// Refresh tokens and service tokens come without.
+	account *storage.Account
+
+	refresh *sessionClaims // of a refresh token
+	service *serviceClaims // of a service token, verified
+}
+
+// credentialOf returns what this package knows about a caller, never nil.
+// Callers of foreign authenticators have an empty credential.
+func credentialOf(c *xrpc.Caller) *credential {
+	if cred, ok := c.Detail.(*credential); ok {
+		return cred
+	}
+	return new(credential)
+}
+
+// authenticators returns the built-in ones.
+func (s *Server) authenticators() []xrpc.Authenticator {
+	return []xrpc.Authenticator{xrpc.AuthenticatorFunc(s.authenticate)}
+}
+
+// authenticate knows the administrator's password, session tokens, refresh
+// tokens and service tokens. Which of the tokens is expected depends on the
+// method: a token of another kind is as good as none.
+func (s *Server) authenticate(r *http.Request) (*xrpc.Caller, error) {
+	scheme, value, ok := parseAuthorization(r.Header.Values("Authorization"))
+	if !ok {
+		return nil, nil
+	}
+	ctx := r.Context()
+	nsid := xrpc.MethodFrom(ctx)
+	switch scheme {
+	case "basic":
+		return s.authenticateAdmin(value)
+	case "bearer":
+		switch kind := bearerOf(nsid); {
+		case kind == bearerService || kind != bearerSession && hasIssuer(value):
+			return s.authenticateService(ctx, value, nsid)
+		case nsid == refreshSessionNSID || nsid == deleteSessionNSID:
+			return s.authenticateRefresh(value, nsid)
+		}
+		return s.authenticateSession(ctx, value, nsid)
+	}
+	return nil, nil
+}
+
+// parseAuthorization takes an Authorization header apart: the scheme in lower
+// case and the credentials. It reports false for a request without one and for
+// a malformed one.
+func parseAuthorization(values []string) (scheme, value string, ok bool) {
+	if len(values) != 1 {
+		return "", "", false
+	}
+	scheme, value, _ = strings.Cut(values[0], " ")
+	value = strings.Trim(value, " ")
+	if scheme == "" || value == "" || strings.ContainsAny(value, " \t") {
+		return "", "", false
+	}
+	return strings.ToLower(scheme), value, true
+}
+
+// authenticateAdmin checks user name and password of HTTP Basic
+// authentication in constant time.
+func (s *Server) authenticateAdmin(value string) (*xrpc.Caller, error) {
+	raw, err := base64.StdEncoding.DecodeString(value)
+	user, password, _ := strings.Cut(string(raw), ":") // the password may hold colons
+	want, got := sha256.Sum256([]byte(s.cfg.AdminPassword)), sha256.Sum256([]byte(password))
+	same := subtle.ConstantTimeCompare(want[:], got[:]) == 1
+	if err != nil || !same || user != adminUser || s.cfg.AdminPassword == "" {
+		return nil, xrpc.AuthRequired("")
+	}
+	return &xrpc.Caller{Kind: xrpc.KindAdmin, Detail: new(credential)}, nil
+}
+
+// authenticateSession checks an access token and the account it is for.
+//
+// Of the tokens that give less than a session, and of accounts that are taken
+// down, only the server's own methods get to know, whose rules look at that:
+// see [accessRule]. For methods that were added or replaced they are no good.
+func (s *Server) authenticateSession(ctx context.Context, token, nsid string) (*xrpc.Caller, error) {
+	claims, err := s.parseSessionToken(token, typAccess)
+	if err != nil {
+		return nil, err
+	}
+	if s.clock.Now().Unix() >= claims.Expires {
+		return nil, xrpc.ExpiredToken()
+	}
+	kind := xrpc.KindSession
+	switch claims.Scope {
+	case scopeAccess:
+	case scopeAppPass, scopeAppPassPrivileged:
+		kind = xrpc.KindAppPassword
+	case scopeTakendown, scopeSignupQueued:
+		if !s.own[nsid] {
+			return nil, errBadTokenScope()
+		}
+	default:
+		return nil, errBadTokenScope()
+	}
+	account, err := s.callerAccount(ctx, claims.Subject)
+	if err != nil {
+		return nil, err
+	}
+	if account.TakedownRef != "" && !s.own[nsid] {
+		return nil, errAccountTakedown()
+	}
+	if claims.outdated(account) {
+		return nil, errTokenRevoked()
+	}
+	return &xrpc.Caller{
+		Account: account.DID, Actor: account.DID, Kind: kind, Scopes: []string{claims.Scope},
+		Detail: &credential{scope: claims.Scope, account: account},
+	}, nil
+}
+
+// authenticateRefresh checks a refresh token. deleteSession takes expired ones
+// as well. The account and the session are looked at by the method.
+func (s *Server) authenticateRefresh(token, nsid string) (*xrpc.Caller, error) {
+	claims, err := s.parseSessionToken(token, typRefresh)
+	if err != nil {
+		return nil, err
+	}
+	if claims.Scope != scopeRefresh {
+		return nil, errBadTokenScope()
+	}
+	if s.clock.Now().Unix() >= claims.Expires && nsid != deleteSessionNSID {
+		return nil, xrpc.ExpiredToken()
+	}
+	return &xrpc.Caller{
+		Account: claims.Subject, Actor: claims.Subject, Kind: xrpc.KindSession, Scopes: []string{scopeRefresh},
+		Detail: &credential{scope: scopeRefresh, refresh: claims},
+	}, nil
+}
+
+// callerAccount reads the account of a caller, or returns the error for one
+// that is gone.
+func (s *Server) callerAccount(ctx context.Context, did syntax.DID) (*storage.Account, error) {
+	var a storage.Account
+	err := s.store.View(ctx, func(tx storage.Tx) (err error) {
+		a, err = tx.Account(did)
+		return err
+	})
+	if errors.Is(err, storage.ErrNotFound) || err == nil && a.Pending {
+		return nil, errAccountNotFound()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &a, nil
+}

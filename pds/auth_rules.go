@@ -1,0 +1,281 @@
+package pds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/pdskit/pdskit/storage"
+	"github.com/pdskit/pdskit/xrpc"
+)
+
+// scopeSet says which sessions may call a method, besides the narrow ones that
+// an accessRule names. The zero value is the smallest set.
+type scopeSet int
+
+const (
+	fullAccess       scopeSet = iota // sessions by the account's own password
+	privilegedAccess                 // and by privileged app passwords
+	standardAccess                   // and by other app passwords
+)
+
+// accessRule says which callers with an account may call a method.
+type accessRule struct {
+	scopes       scopeSet
+	takendown    bool // also for accounts that are taken down, which have a narrow session
+	signupQueued bool // also with the narrow session of an account that waits to be admitted
+
+	refuseDeactivated bool
+
+	// What an OAuth caller needs: the scope, or any at all. Neither: OAuth
+	// callers are refused.
+	oauth    string
+	oauthAny bool
+}
+
+// check is the check of the rule for an xrpc.Rule. Callers of kinds that have
+// no account are refused as if they had sent an unknown kind of credential.
+func (s *Server) check(r accessRule) xrpc.Check {
+	return func(ctx context.Context, c *xrpc.Caller) error {
+		if err := r.allows(c); err != nil {
+			return err
+		}
+		account, err := s.accountOf(ctx, c)
+		if err != nil {
+			return err
+		}
+		if account.TakedownRef != "" && !r.takendown {
+			return errAccountTakedown()
+		}
+		if r.refuseDeactivated && !account.DeactivatedAt.IsZero() {
+			return errAccountDeactivated()
+		}
+		return nil
+	}
+}
+
+// allows checks kind and scope of a caller.
+func (r *accessRule) allows(c *xrpc.Caller) error {
+	switch c.Kind {
+	case xrpc.KindSession, xrpc.KindAppPassword:
+		if !r.allowsSession(sessionScope(c)) {
+			return errBadTokenScope()
+		}
+		return nil
+	case xrpc.KindOAuth:
+		if r.oauthAny {
+			return nil
+		}
+		if r.oauth == "" {
+			return xrpc.Forbidden("OAuth credentials are not supported for this endpoint")
+		}
+		return requireScope(c, r.oauth)
+	}
+	return xrpc.InvalidToken("Unexpected authorization type")
+}
+
+func (r *accessRule) allowsSession(scope string) bool {
+	switch scope {
+	case scopeAccess:
+		return true
+	case scopeAppPassPrivileged:
+		return r.scopes >= privilegedAccess
+	case scopeAppPass:
+		return r.scopes >= standardAccess
+	case scopeTakendown:
+		return r.takendown
+	case scopeSignupQueued:
+		return r.signupQueued
+	}
+	return false
+}
+
+// sessionScope returns the scope of a session. The caller of a foreign
+// authenticator has the one that it names in its scopes, or that of its kind.
+func sessionScope(c *xrpc.Caller) string {
+	switch cred := credentialOf(c); {
+	case cred.scope != "":
+		return cred.scope
+	case len(c.Scopes) > 0:
+		return c.Scopes[0]
+	case c.Kind == xrpc.KindSession:
+		return scopeAccess
+	}
+	return scopeAppPass
+}
+
+// accountOf returns the account of a caller as it was when the request began.
+func (s *Server) accountOf(ctx context.Context, c *xrpc.Caller) (*storage.Account, error) {
+	if a := credentialOf(c).account; a != nil {
+		return a, nil
+	}
+	return s.callerAccount(ctx, c.Account)
+}
+
+// access is for methods that need a caller with an account.
+func (s *Server) access(r accessRule) xrpc.Rule { return xrpc.Required(s.check(r)) }
+
+// writeRule is for the methods that write records. Their handlers check the
+// scope of each write, see allowScope.
+func (s *Server) writeRule() xrpc.Rule {
+	return s.access(accessRule{scopes: standardAccess, refuseDeactivated: true, oauthAny: true})
+}
+
+// refreshRule is for the methods that take a refresh token.
+func (s *Server) refreshRule() xrpc.Rule {
+	return xrpc.Required(func(_ context.Context, c *xrpc.Caller) error {
+		if credentialOf(c).refresh == nil {
+			return errTokenUnverified()
+		}
+		return nil
+	})
+}
+
+// adminOnly is for methods of the administrator.
+func (s *Server) adminOnly() xrpc.Rule {
+	return xrpc.Required(func(_ context.Context, c *xrpc.Caller) error {
+		if c.Kind != xrpc.KindAdmin {
+			return xrpc.AuthRequired("")
+		}
+		return nil
+	})
+}
+
+// moderator is for methods of the administrator and of the moderation service.
+func (s *Server) moderator() xrpc.Rule {
+	return xrpc.Required(func(_ context.Context, c *xrpc.Caller) error {
+		if c.Kind != xrpc.KindAdmin && !s.isModeratorCaller(c) {
+			return xrpc.AuthRequired("")
+		}
+		return nil
+	})
+}
+
+func (s *Server) isModeratorCaller(c *xrpc.Caller) bool {
+	service := credentialOf(c).service
+	return c.Kind == xrpc.KindService && service != nil && s.isModerator(service.Issuer)
+}
+
+// optionalAccess is for methods that everybody may call, and where a caller with an
+// account, or the administrator, may see more.
+func (s *Server) optionalAccess(r accessRule) xrpc.Rule {
+	check := s.check(r)
+	return xrpc.Optional(func(ctx context.Context, c *xrpc.Caller) error {
+		if c.Kind == xrpc.KindAdmin {
+			return nil
+		}
+		return check(ctx, c)
+	})
+}
+
+// anyReader is for the sync methods by which an account that is taken down can
+// leave.
+func (s *Server) anyReader() xrpc.Rule {
+	return s.optionalAccess(accessRule{scopes: standardAccess, takendown: true, oauthAny: true})
+}
+
+// activeReader is for the other sync methods.
+func (s *Server) activeReader() xrpc.Rule {
+	return s.optionalAccess(accessRule{scopes: standardAccess, oauthAny: true})
+}
+
+// serviceOr is for methods that also take a service token of an account here.
+func (s *Server) serviceOr(r accessRule) xrpc.Rule {
+	check := s.check(r)
+	return xrpc.Required(func(ctx context.Context, c *xrpc.Caller) error {
+		if c.Kind != xrpc.KindService {
+			return check(ctx, c)
+		}
+		account, err := s.accountOf(ctx, c)
+		var refused *xrpc.Error
+		switch {
+		case errors.As(err, &refused):
+			return xrpc.NewError(http.StatusUnauthorized, refused.Name, refused.Message)
+		case err == nil && account.TakedownRef != "":
+			return errAccountTakedown()
+		}
+		return err
+	})
+}
+
+// optionalService is for methods that take a service token or nothing.
+func (s *Server) optionalService() xrpc.Rule {
+	return xrpc.Optional(func(_ context.Context, c *xrpc.Caller) error {
+		if credentialOf(c).service == nil {
+			return xrpc.AuthRequired("Invalid authorization header")
+		}
+		return nil
+	})
+}
+
+// moderatorOr is for methods that the moderation service and the administrator
+// may call, too.
+func (s *Server) moderatorOr(r accessRule) xrpc.Rule {
+	check := s.check(r)
+	return xrpc.Required(func(ctx context.Context, c *xrpc.Caller) error {
+		if c.Kind == xrpc.KindAdmin || s.isModeratorCaller(c) {
+			return nil
+		}
+		return check(ctx, c)
+	})
+}
+
+// uploadRule is for uploadBlob, which also works while an account is
+// deactivated. OAuth callers need a scope for the type of the blob.
+func (s *Server) uploadRule() xrpc.Rule {
+	return s.serviceOr(accessRule{scopes: standardAccess, oauthAny: true})
+}
+
+// importRule is for importRepo.
+func (s *Server) importRule() xrpc.Rule {
+	return s.access(accessRule{oauth: "account:repo?action=manage"})
+}
+
+func errScopeMissing(scope string) *xrpc.Error {
+	return xrpc.NewError(http.StatusForbidden, "ScopeMissingError", fmt.Sprintf("Missing required scope %q", scope))
+}
+
+// requireScope checks that a caller has one of some scopes, of which the first
+// is the one that an error names. Only OAuth callers have their scopes looked
+// at; what sessions may do is up to the method's rule.
+func requireScope(c *xrpc.Caller, scopes ...string) error {
+	if c.Kind != xrpc.KindOAuth {
+		return nil
+	}
+	for _, scope := range scopes {
+		if slices.Contains(c.Scopes, scope) {
+			return nil
+		}
+	}
+	return errScopeMissing(scopes[0])
+}
+
+// requireRPC checks that a caller may call a method of another service through
+// this one.
+func requireRPC(c *xrpc.Caller, method, aud string) error {
+	aud = url.QueryEscape(aud)
+	return requireScope(c, "rpc:"+method+"?aud="+aud, "rpc:"+method+"?aud=*", "rpc:*?aud="+aud)
+}
+
+// allowScope checks that the caller may do something to records of a
+// collection.
+func (s *Server) allowScope(ctx context.Context, action Action, collection string) error {
+	c := xrpc.CallerFrom(ctx)
+	if c == nil {
+		return xrpc.AuthMissing()
+	}
+	suffix := "?action=" + string(action)
+	return requireScope(c, "repo:"+collection+suffix, "repo:"+collection, "repo:*"+suffix, "repo:*")
+}
+
+// allowWrites checks the scope for a write and takes its points from the rate
+// limits of the account.
+func (s *Server) allowWrites(ctx context.Context, action Action, collection string) error {
+	if err := s.allowScope(ctx, action, collection); err != nil {
+		return err
+	}
+	return s.takeWritePoints(ctx, pointsOf(action))
+}

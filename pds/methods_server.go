@@ -1,0 +1,27 @@
+package pds
+
+import "github.com/pdskit/pdskit/xrpc"
+
+// serverMethods lists com.atproto.server.
+func (s *Server) serverMethods() []xrpc.Method {
+	return []xrpc.Method{
+		s.activateAccount(),
+		s.checkAccountStatus(),
+		s.createAccount(),
+		s.createAppPassword(),
+		s.createInviteCode(),
+		s.createInviteCodes(),
+		s.createSession(),
+		s.deactivateAccount(),
+		s.deleteAccount(),
+		s.deleteSession(),
+		s.describeServer(),
+		s.getServiceAuth(),
+		s.getSession(),
+		s.listAppPasswords(),
+		s.refreshSession(),
+		s.requestAccountDelete(),
+		s.reserveSigningKey(),
+		s.revokeAppPassword(),
+	}
+}

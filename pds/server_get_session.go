@@ -1,0 +1,24 @@
+package pds
+
+import (
+	"context"
+
+	"github.com/pdskit/pdskit/xrpc"
+)
+
+func (s *Server) getSession() xrpc.Method {
+	rule := s.access(accessRule{scopes: standardAccess, signupQueued: true, oauthAny: true})
+	return xrpc.Query("com.atproto.server.getSession", rule,
+		func(ctx context.Context, _ *xrpc.None) (*sessionInfo, error) {
+			caller := xrpc.CallerFrom(ctx)
+			a, err := s.accountOf(ctx, caller)
+			if err != nil {
+				return nil, err
+			}
+			info := s.sessionInfo(ctx, a)
+			if requireScope(caller, "account:email", "account:email?action=read", "account:email?action=manage") != nil {
+				info.Email, info.EmailConfirmed = "", nil
+			}
+			return &info, nil
+		})
+}
