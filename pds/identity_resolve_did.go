@@ -1,0 +1,50 @@
+package pds
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	atid "github.com/bluesky-social/indigo/atproto/identity"
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"github.com/pdskit/pdskit/identity"
+	"github.com/pdskit/pdskit/xrpc"
+)
+
+type resolveDidParams struct {
+	DID syntax.DID `json:"did"`
+}
+
+type resolveDidOutput struct {
+	DidDoc json.RawMessage `json:"didDoc"`
+}
+
+func (s *Server) resolveDid() xrpc.Method {
+	return xrpc.Query("com.atproto.identity.resolveDid", xrpc.Public(),
+		func(ctx context.Context, p *resolveDidParams) (*resolveDidOutput, error) {
+			doc, err := s.cfg.Directory.ResolveDIDRaw(ctx, p.DID)
+			if err != nil {
+				return nil, resolutionError(ctx, err)
+			}
+			return &resolveDidOutput{doc}, nil
+		})
+}
+
+// resolutionError turns an error of the directory into the client's. What a
+// stranger's server does wrong is never an error of this one.
+func resolutionError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var gone *identity.PLCError
+	switch {
+	case errors.As(err, &gone) && gone.Status == http.StatusGone:
+		return xrpc.NewError(http.StatusBadRequest, "DidDeactivated", "The DID is deactivated").WithCause(err)
+	case errors.Is(err, atid.ErrHandleNotFound), errors.Is(err, atid.ErrHandleResolutionFailed),
+		errors.Is(err, atid.ErrHandleReservedTLD):
+		return xrpc.NewError(http.StatusBadRequest, "HandleNotFound", "Unable to resolve handle").WithCause(err)
+	}
+	return xrpc.NewError(http.StatusBadRequest, "DidNotFound", "Unable to resolve DID").WithCause(err)
+}

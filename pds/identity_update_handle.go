@@ -1,0 +1,29 @@
+package pds
+
+import (
+	"context"
+	"time"
+
+	"github.com/pdskit/pdskit/xrpc"
+)
+
+type updateHandleInput struct {
+	Handle string `json:"handle"`
+}
+
+func (s *Server) updateHandle() xrpc.Method {
+	return xrpc.Procedure("com.atproto.identity.updateHandle",
+		s.access(accessRule{scopes: standardAccess, oauth: "identity:handle"}),
+		func(ctx context.Context, in *updateHandleInput) (*xrpc.None, error) {
+			c := xrpc.CallerFrom(ctx)
+			return nil, s.setHandle(ctx, c.Account, in.Handle, false, causeOf(c))
+		}).WithLimits(
+		xrpc.Limit{Points: 10, Window: 5 * time.Minute, Key: xrpc.ByAccount},
+		xrpc.Limit{Points: 50, Window: 24 * time.Hour, Key: xrpc.ByAccount},
+	)
+}
+
+// refreshIdentityLimits bound the fetches that one account causes.
+func refreshIdentityLimits() []xrpc.Limit {
+	return []xrpc.Limit{{Points: 60, Window: 5 * time.Minute, Key: xrpc.ByAccount}}
+}

@@ -1,0 +1,232 @@
+package pds
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base32"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"github.com/pdskit/pdskit/storage"
+	"github.com/pdskit/pdskit/xrpc"
+)
+
+// Codes that are sent by mail, one for each account and purpose. Only their
+// hashes are stored.
+
+const (
+	// mailTokenTTL is how long a code works.
+	mailTokenTTL = 15 * time.Minute
+
+	// mailTokenMemory is how long a code is remembered after it was made, so
+	// that a late user hears that it has expired.
+	mailTokenMemory = 24 * time.Hour
+
+	// mailTokenTries is how many wrong tries end a code.
+	mailTokenTries = 10
+)
+
+// docMailToken is the kind of the documents that hold codes: under
+// "purpose/DID" a mailToken, and under "purpose/#hash" the DID.
+const docMailToken = "mail-token"
+
+// mailPurpose is what a code is good for.
+type mailPurpose string
+
+const (
+	mailConfirmEmail  mailPurpose = "confirm_email"
+	mailUpdateEmail   mailPurpose = "update_email"
+	mailResetPassword mailPurpose = "reset_password"
+	mailDeleteAccount mailPurpose = "delete_account"
+	mailPLCOperation  mailPurpose = "plc_operation"
+)
+
+func mailPurposes() []mailPurpose {
+	return []mailPurpose{mailConfirmEmail, mailUpdateEmail, mailResetPassword, mailDeleteAccount, mailPLCOperation}
+}
+
+// text returns subject and first sentence of the mail.
+func (p mailPurpose) text() (subject, intro string) {
+	switch p {
+	case mailConfirmEmail:
+		return "Email Confirmation", "confirm that this address is yours"
+	case mailUpdateEmail:
+		return "Email Update Requested", "change the e-mail address of your account"
+	case mailResetPassword:
+		return "Password Reset Requested", "set a new password"
+	case mailDeleteAccount:
+		return "Account Deletion Requested", "delete your account, with everything in it and for good"
+	default:
+		return "PLC Update Operation Requested", "change your identity in the PLC directory, for example to move to another server"
+	}
+}
+
+type mailToken struct {
+	Hash   string    `json:"hash"`
+	Issued time.Time `json:"issued"`
+	Tries  int       `json:"tries,omitempty"`
+}
+
+func errMailTokenInvalid() *xrpc.Error {
+	return xrpc.NewError(http.StatusBadRequest, "InvalidToken", "Token is invalid")
+}
+
+func errMailTokenExpired() *xrpc.Error {
+	return xrpc.NewError(http.StatusBadRequest, "ExpiredToken", "Token is expired")
+}
+
+// randomCode returns n random characters of lower-case base32, 5 bits each.
+func randomCode(n int) string {
+	raw := make([]byte, (n*5+7)/8)
+	_, _ = rand.Read(raw) // never fails
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(raw))[:n]
+}
+
+// randomPair returns a code "xxxxx-xxxxx" of 50 random bits.
+func randomPair() string {
+	c := randomCode(10)
+	return c[:5] + "-" + c[5:]
+}
+
+func mailTokenKey(purpose mailPurpose, did syntax.DID) string {
+	return string(purpose) + "/" + string(did)
+}
+
+func mailTokenHash(purpose mailPurpose, token string) string {
+	sum := sha256.Sum256([]byte(string(purpose) + "\x00" + strings.ToUpper(strings.TrimSpace(token))))
+	return hex.EncodeToString(sum[:])
+}
+
+func mailHashKey(purpose mailPurpose, hash string) string { return string(purpose) + "/#" + hash }
+
+// sendMailToken makes a code for the account, in place of an earlier one, and
+// mails it to the given address.
+func (s *Server) sendMailToken(ctx context.Context, did syntax.DID, to string, purpose mailPurpose) error {
+	token := strings.ToUpper(randomPair())
+	err := s.store.Update(ctx, func(tx storage.Tx) error {
+		return putMailToken(tx, purpose, did, token, s.clock.Now())
+	})
+	if err != nil {
+		return err
+	}
+	subject, intro := purpose.text()
+	err = s.cfg.Mailer.Send(ctx, Mail{
+		To: to, Subject: subject,
+		Text: fmt.Sprintf("Somebody, most likely you, asked %s to %s.\n\nThis is the code for it, good for %d minutes:\n\n    %s\n\n"+
+			"If that was not you, ignore this mail and tell the code to nobody.\n",
+			s.cfg.Info.Name, intro, int(mailTokenTTL.Minutes()), token),
+	})
+	if err != nil {
+		return xrpc.NewError(http.StatusBadGateway, "UpstreamFailure", "The mail could not be sent").WithCause(err)
+	}
+	return nil
+}
+
+// putMailToken stores a code in place of the account's earlier one.
+func putMailToken(tx storage.Docs, purpose mailPurpose, did syntax.DID, token string, now time.Time) error {
+	if err := dropMailToken(tx, purpose, did); err != nil {
+		return err
+	}
+	t := mailToken{Hash: mailTokenHash(purpose, token), Issued: now}
+	value, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	docs := []storage.Doc{
+		{Key: mailTokenKey(purpose, did), Value: value},
+		{Key: mailHashKey(purpose, t.Hash), Value: []byte(did)},
+	}
+	for _, d := range docs {
+		d.Kind, d.Owner, d.Expires = docMailToken, did, now.Add(mailTokenMemory)
+		if _, err := tx.PutDoc(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func dropMailToken(tx storage.Docs, purpose mailPurpose, did syntax.DID) error {
+	d, t, err := getMailToken(tx, purpose, did)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := tx.DeleteDoc(docMailToken, mailHashKey(purpose, t.Hash)); err != nil {
+		return err
+	}
+	return tx.DeleteDoc(docMailToken, d.Key)
+}
+
+// dropMailTokens ends all codes of an account.
+func dropMailTokens(tx storage.Docs, did syntax.DID) error {
+	for _, p := range mailPurposes() {
+		if err := dropMailToken(tx, p, did); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func getMailToken(tx storage.Docs, purpose mailPurpose, did syntax.DID) (storage.Doc, mailToken, error) {
+	var t mailToken
+	d, err := tx.GetDoc(docMailToken, mailTokenKey(purpose, did))
+	if err == nil {
+		err = json.Unmarshal(d.Value, &t)
+	}
+	return d, t, err
+}
+
+// checkMailToken returns nil if token is the account's code and has not
+// expired. Otherwise refused is the error for the client; the transaction must
+// be committed all the same, since a wrong try has been counted.
+func checkMailToken(tx storage.Docs, purpose mailPurpose, did syntax.DID, token string, now time.Time) (refused *xrpc.Error, err error) {
+	d, t, err := getMailToken(tx, purpose, did)
+	if errors.Is(err, storage.ErrNotFound) {
+		return errMailTokenInvalid(), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if subtle.ConstantTimeCompare([]byte(t.Hash), []byte(mailTokenHash(purpose, token))) == 0 {
+		if t.Tries++; t.Tries >= mailTokenTries {
+			return errMailTokenInvalid(), dropMailToken(tx, purpose, did)
+		}
+		if d.Value, err = json.Marshal(t); err != nil {
+			return nil, err
+		}
+		_, err = tx.PutDoc(d)
+		return errMailTokenInvalid(), err
+	}
+	if now.Sub(t.Issued) > mailTokenTTL {
+		return errMailTokenExpired(), nil
+	}
+	return nil, nil
+}
+
+// takeMailToken is checkMailToken for a code that is used up by this
+// transaction.
+func takeMailToken(tx storage.Docs, purpose mailPurpose, did syntax.DID, token string, now time.Time) (refused *xrpc.Error, err error) {
+	refused, err = checkMailToken(tx, purpose, did, token, now)
+	if refused != nil || err != nil {
+		return refused, err
+	}
+	return nil, dropMailToken(tx, purpose, did)
+}
+
+// findMailToken returns whose code a token is, for the methods that are given
+// nothing else, or storage.ErrNotFound.
+func findMailToken(tx storage.Docs, purpose mailPurpose, token string) (syntax.DID, error) {
+	d, err := tx.GetDoc(docMailToken, mailHashKey(purpose, mailTokenHash(purpose, token)))
+	return syntax.DID(d.Value), err
+}
