@@ -117,6 +117,7 @@ func (d *cborDecoder) object(start int, arg uint64, depth int) (any, error) {
 	}
 	m := make(map[string]any, min(n, 1024))
 	var prev []byte
+	plain := n != 2 // whether the object cannot have a meaning of its own
 	for i := range n {
 		at := d.r.pos
 		key, err := d.r.mapKey(prev, i == 0)
@@ -133,6 +134,13 @@ func (d *cborDecoder) object(start int, arg uint64, depth int) (any, error) {
 		}
 		m[name] = v
 		prev = key
+		if name == keyType {
+			t, ok := v.(string)
+			plain = ok && t != "" && t != typeBlob
+		}
+	}
+	if plain {
+		return m, nil
 	}
 	v, reason, detail := typed(m)
 	if reason != nil {

@@ -1,6 +1,7 @@
 package repo_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -190,20 +191,53 @@ func TestPaths(t *testing.T) {
 
 // TestNodeEntries fills one node to its limit.
 func TestNodeEntries(t *testing.T) {
-	var writes []repo.Write
-	for _, k := range keysOf(0, repo.MaxNodeEntries+1) {
-		writes = append(writes, repo.Write{Path: k, CID: leaf(1)})
-	}
-	d, err := repo.EmptyTree().Apply(writes[:repo.MaxNodeEntries])
-	if err != nil || len(d.NewNodes) != 1 {
-		t.Fatal(err)
+	keys := keysOf(0, repo.MaxNodeEntries+1)
+	var list []entry
+	prev := ""
+	for _, k := range keys[:repo.MaxNodeEntries] {
+		share := mst.CountPrefixLen([]byte(prev), []byte(k))
+		list = append(list, entry{share: int64(share), key: k[share:]})
+		prev = k
 	}
 	b := newBlocks()
-	b.put(d.NewNodes)
-	if err := repo.WalkTree(d.Root, b.get, nil, nil); err != nil {
+	root := *b.node(t, nil, list...)
+	n := 0
+	err := repo.WalkTree(root, b.get, func(path string, _ cid.Cid) error {
+		if path != keys[n] {
+			return fmt.Errorf("%s, want %s", path, keys[n])
+		}
+		n++
+		return nil
+	}, nil)
+	if err != nil || n != repo.MaxNodeEntries {
+		t.Errorf("%d entries, %v", n, err)
+	}
+	if _, err := repo.LoadTree(root, b.get).Apply([]repo.Write{{Path: keys[n-1], CID: leaf(2)}}); err != nil {
 		t.Error(err)
 	}
-	if _, err := repo.EmptyTree().Apply(writes); !errors.Is(err, repo.ErrTooLarge) {
+	if _, err := repo.LoadTree(root, b.get).Apply([]repo.Write{{Path: keys[n], CID: leaf(2)}}); !errors.Is(err, repo.ErrTooLarge) {
+		t.Error(err)
+	}
+
+	// One more entry, as no codec writes it.
+	data := bytes.Replace(b.m[root], []byte("\x99\x20\x00"), []byte("\x99\x20\x01"), 1)
+	last := keys[n]
+	share := mst.CountPrefixLen([]byte(prev), []byte(last))
+	data = append(data[:len(data)-3], "\xa4\x61k"...)
+	data = append(append(data, 0x40|byte(len(last)-share)), last[share:]...)
+	data = append(data, "\x61p"...)
+	data = append(data, byte(share))
+	data = append(append(data, "\x61t\xf6\x61v\xd8\x2a\x58\x25\x00"...), leaf(1).Bytes()...)
+	data = append(data, "\x61l\xf6"...)
+	more := repo.CIDOf(data)
+	b.m[more] = data
+	if err := repo.WalkTree(more, b.get, nil, nil); !errors.Is(err, repo.ErrInvalidTree) || !strings.Contains(err.Error(), "too many") {
+		t.Error(err)
+	}
+
+	big := make([]byte, repo.MaxNodeBytes+1)
+	b.m[repo.CIDOf(big)] = big
+	if err := repo.WalkTree(repo.CIDOf(big), b.get, nil, nil); !errors.Is(err, repo.ErrInvalidTree) || !strings.Contains(err.Error(), "bytes") {
 		t.Error(err)
 	}
 }

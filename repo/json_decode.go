@@ -219,34 +219,39 @@ func (d *jsonDecoder) object(depth int) (any, error) {
 // finish turns the pairs above base into a value. Their encodings stand in out
 // behind the byte at start. The object began at offset at.
 func (d *jsonDecoder) finish(at, base, start, depth int) (any, error) {
-	meaning := false // whether a key begins with a dollar sign
+	typeName := any("") // the value of $type
+	hasType := false
 	for i := base; i < len(d.pairs); i++ {
-		if key := d.pairs[i].key; key != "" && key[0] == '$' {
-			meaning = true
-			if reservedKey(key) != nil {
-				v, err := d.special(at, start, d.pairs[base:])
-				d.pairs = d.pairs[:base]
-				return v, err
-			}
+		p := &d.pairs[i]
+		if p.key == "" || p.key[0] != '$' {
+			continue
+		}
+		if reservedKey(p.key) != nil {
+			v, err := d.special(at, start, d.pairs[base:])
+			d.pairs = d.pairs[:base]
+			return v, err
+		}
+		if p.key == keyType {
+			typeName, hasType = p.value, true
 		}
 	}
 	if depth > MaxDepth {
 		return nil, d.fail(at, ErrTooDeep, "")
 	}
-	if depth == 1 && d.defaultType != "" && !d.hasType(base) {
+	if depth == 1 && d.defaultType != "" && !hasType {
 		p := pair{key: keyType, value: d.defaultType, start: len(d.out)}
 		d.out = appendText(appendText(d.out, keyType), d.defaultType)
 		p.end = len(d.out)
 		d.pairs = append(d.pairs, p)
-		meaning = true
+		typeName, hasType = p.value, true
 	}
 	m, err := d.assemble(at, start, d.pairs[base:])
 	if err != nil {
 		return nil, err
 	}
 	d.pairs = d.pairs[:base]
-	if !meaning && len(m) != 2 {
-		return m, nil
+	if name, ok := typeName.(string); !hasType && len(m) != 2 || ok && name != "" && name != typeBlob {
+		return m, nil // most objects; spares looking keys up
 	}
 	v, reason, detail := typed(m)
 	if reason != nil {
@@ -256,16 +261,6 @@ func (d *jsonDecoder) finish(at, base, start, depth int) (any, error) {
 		d.blobs = append(d.blobs, blobRef(b))
 	}
 	return v, nil
-}
-
-// hasType reports whether one of the pairs above base is that of $type.
-func (d *jsonDecoder) hasType(base int) bool {
-	for i := base; i < len(d.pairs); i++ {
-		if d.pairs[i].key == keyType {
-			return true
-		}
-	}
-	return false
 }
 
 // assemble makes a map of the pairs and writes head and pairs, in canonical
