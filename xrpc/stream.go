@@ -236,8 +236,9 @@ func (s *Stream) ping() {
 // finish closes the connection in the way that err asks for, once.
 func (s *Stream) finish(err error) {
 	s.once.Do(func() {
-		defer s.cancel(errFinished)
-		switch cause := context.Cause(s.ctx); {
+		cause := context.Cause(s.ctx)
+		s.cancel(errFinished)
+		switch {
 		case errors.Is(cause, errShutdown):
 			_ = s.conn.Close(websocket.StatusGoingAway, shutdownReason)
 		case cause != nil:
