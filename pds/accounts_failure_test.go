@@ -49,7 +49,6 @@ func wantNoTrace(t *testing.T, srv *pdstest.PDS, reg *faultyRegistry, in map[str
 	}
 }
 
-
 // TestSignUpFailureLeavesNoTrace fails each Update of a sign-up, before and
 // after it takes effect, and each call to the PLC directory.
 func TestSignUpFailureLeavesNoTrace(t *testing.T) {
@@ -59,16 +58,15 @@ func TestSignUpFailureLeavesNoTrace(t *testing.T) {
 		ok(t, post(t, srv, "com.atproto.server.createInviteCode", adminAuth, map[string]any{"useCount": 1}, &code))
 		return code.Code
 	}
-	for n := range 2 { // reserve, finish
-		t.Run(fmt.Sprintf("update %d does not happen", n), func(t *testing.T) {
+	for _, stage := range []string{"reserve", "Apply"} {
+		t.Run(stage+" does not happen", func(t *testing.T) {
 			t.Parallel()
 			var store *faultyStore
 			var reg *faultyRegistry
 			srv := pdstest.New(t, withFaults(t, &store), withRegistry(&reg))
 			in := with(signUp(srv, "alice"), "inviteCode", inviteOf(t, srv))
-			store.arm(onSignUp(n, errInjected, false))
+			store.arm(stage, errInjected, false)
 			wantError(t, post(t, srv, createAccount, "", in, nil), http.StatusInternalServerError, "InternalServerError")
-			store.arm(nil)
 			wantNoTrace(t, srv, reg, in, "")
 		})
 	}
@@ -78,19 +76,17 @@ func TestSignUpFailureLeavesNoTrace(t *testing.T) {
 		var reg *faultyRegistry
 		srv := pdstest.New(t, withFaults(t, &store), withRegistry(&reg))
 		in := with(signUp(srv, "alice"), "inviteCode", inviteOf(t, srv))
-		store.arm(onSignUp(0, errInjected, true))
+		store.arm("reserve", errInjected, true)
 		wantError(t, post(t, srv, createAccount, "", in, nil), http.StatusInternalServerError, "InternalServerError")
-		store.arm(nil)
 		wantNoTrace(t, srv, reg, in, "")
 	})
 	t.Run("finish reports failure but happened", func(t *testing.T) {
 		t.Parallel()
 		var store *faultyStore
 		srv := pdstest.New(t, withFaults(t, &store))
-		store.arm(onSignUp(1, errInjected, true))
+		store.arm("Apply", errInjected, true)
 		var out signedUp
 		ok(t, post(t, srv, createAccount, "", signUp(srv, "alice"), &out))
-		store.arm(nil)
 		ok(t, get(t, srv, "com.atproto.server.getSession", "Bearer "+out.AccessJwt, nil, nil))
 	})
 	for _, c := range []struct {
@@ -112,16 +108,6 @@ func TestSignUpFailureLeavesNoTrace(t *testing.T) {
 			reg.set(func(r *faultyRegistry) { r.submit = nil; r.submitted = nil })
 			wantNoTrace(t, srv, reg, in, "")
 		})
-	}
-}
-
-// onSignUp makes the n-th Update of a sign-up fail, once.
-func onSignUp(n int, err error, late bool) func(int) (error, bool) {
-	return func(i int) (error, bool) {
-		if i == n {
-			return err, late
-		}
-		return nil, false
 	}
 }
 
@@ -198,10 +184,9 @@ func TestUndoIsResumed(t *testing.T) {
 	var reg *faultyRegistry
 	srv := pdstest.New(t, withFaults(t, &store), withRegistry(&reg))
 	reg.set(func(r *faultyRegistry) { r.tombstone = errInjected })
-	store.arm(onSignUp(1, errInjected, false))
+	store.arm("Apply", errInjected, false)
 	in := signUp(srv, "alice")
 	wantError(t, post(t, srv, createAccount, "", in, nil), http.StatusInternalServerError, "")
-	store.arm(nil)
 	did := reg.submitted[0]
 	if a, found := account(t, srv, did); !found || !a.Pending {
 		t.Fatal("forgotten before its DID was ended")
@@ -225,17 +210,8 @@ func TestBroughtDIDCutOff(t *testing.T) {
 			srv := pdstest.New(t, withFaults(t, &store), withRegistry(&reg))
 			o := newOutsider(t, srv, "eve.elsewhere.test")
 			in := with(signUp(srv, "eve"), "did", o.DID)
-			// The service token's jti may take the first Update.
-			armed := false
-			store.arm(func(int) (error, bool) {
-				if _, found := account(t, srv, o.DID); !armed && !found {
-					armed = late
-					return errInjected, late
-				}
-				return nil, false
-			})
+			store.arm("Apply", errInjected, late)
 			err := post(t, srv, createAccount, o.token(t, srv, createAccount), in, nil)
-			store.arm(nil)
 			_, found := account(t, srv, o.DID)
 			if (err == nil) != found {
 				t.Fatalf("answer %v, account found: %t", err, found)

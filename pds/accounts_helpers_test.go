@@ -212,43 +212,71 @@ func (o *outsider) moveHere(t *testing.T, srv *pdstest.PDS, auth string) {
 	}))
 }
 
-// faultyStore lets Updates fail.
+// faultyStore lets one Update fail that does a certain thing.
 type faultyStore struct {
 	storage.Store
 
-	mu sync.Mutex // guards following 2 fields
-	// fail is asked before each Update with its number from zero: an error
-	// makes it fail, after it has been carried out if late.
-	fail    func(n int) (err error, late bool)
-	updates int
+	mu    sync.Mutex // guards following 3 fields
+	stage string     // what the Update does: a method of probe, empty for none
+	err   error
+	late  bool // the Update takes effect all the same
 }
 
 func (s *faultyStore) Unwrap() storage.Store { return s.Store }
 
-func (s *faultyStore) arm(fail func(n int) (error, bool)) {
+func (s *faultyStore) arm(stage string, err error, late bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.fail, s.updates = fail, 0
+	s.stage, s.err, s.late = stage, err, late
 }
 
 func (s *faultyStore) Update(ctx context.Context, fn func(storage.Tx) error) error {
 	s.mu.Lock()
-	var fault error
-	late := false
-	if s.fail != nil {
-		fault, late = s.fail(s.updates)
-	}
-	s.updates++
+	stage, fault, late := s.stage, s.err, s.late
 	s.mu.Unlock()
-	if fault == nil {
+	if stage == "" {
 		return s.Store.Update(ctx, fn)
 	}
-	if late {
-		if err := s.Store.Update(ctx, fn); err != nil {
+	hit := false
+	err := s.Store.Update(ctx, func(tx storage.Tx) error {
+		p := &probe{Tx: tx, did: map[string]bool{}}
+		if err := fn(p); err != nil {
 			return err
 		}
+		if hit = p.did[stage]; hit && !late {
+			return fault
+		}
+		return nil
+	})
+	if hit {
+		s.arm("", nil, false)
+		if err == nil {
+			return fault
+		}
 	}
-	return fault
+	return err
+}
+
+// probe notes what a transaction does.
+type probe struct {
+	storage.Tx
+	did map[string]bool
+}
+
+func (p *probe) PutAccount(a storage.Account) (int64, error) {
+	p.did["PutAccount"] = true
+	p.did["reserve"] = p.did["reserve"] || a.Pending
+	return p.Tx.PutAccount(a)
+}
+
+func (p *probe) Apply(c *storage.Commit) error {
+	p.did["Apply"] = true
+	return p.Tx.Apply(c)
+}
+
+func (p *probe) DeleteAccount(did syntax.DID) error {
+	p.did["DeleteAccount"] = true
+	return p.Tx.DeleteAccount(did)
 }
 
 // withFaults puts a faultyStore into a test server.

@@ -46,6 +46,9 @@ func (s *Server) createAccount() xrpc.Method {
 			}
 			var tokens sessionTokens
 			c.also = func(tx storage.Tx, a *storage.Account) (err error) {
+				if err := s.spendServiceToken(tx, xrpc.CallerFrom(ctx)); err != nil {
+					return err
+				}
 				tokens, err = s.newSession(tx, a, nil)
 				return err
 			}

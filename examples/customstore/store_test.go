@@ -1,0 +1,64 @@
+package main
+
+import (
+	"bufio"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/pdskit/pdskit/storage"
+	"github.com/pdskit/pdskit/storage/storagetest"
+)
+
+func TestStore(t *testing.T) {
+	storagetest.Run(t, func(t testing.TB, clock storage.Clock) storage.Store {
+		s := New(clock)
+		t.Cleanup(func() { _ = s.Close() }) // the test may have closed it
+		return s
+	}, storagetest.Options{})
+}
+
+func TestRun(t *testing.T) {
+	s := New(storage.SystemClock())
+	if err := run(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), s); err == nil {
+		t.Fatal("the same account twice")
+	}
+}
+
+// maxLines is what a store may take to write. It is a promise of the storage
+// contract: when this test fails, the contract has grown too big.
+const maxLines = 800
+
+// TestLines counts the lines of the store that are neither blank nor comments.
+func TestLines(t *testing.T) {
+	paths, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := 0
+	for _, path := range paths {
+		if path == "main.go" || strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for s := bufio.NewScanner(f); s.Scan(); {
+			if line := strings.TrimSpace(s.Text()); line != "" && !strings.HasPrefix(line, "//") {
+				lines++
+			}
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if lines == 0 || lines >= maxLines {
+		t.Errorf("the store has %d lines, it should have less than %d", lines, maxLines)
+	}
+	t.Logf("%d lines", lines)
+}

@@ -1,0 +1,365 @@
+package pds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+	"github.com/ipfs/go-cid"
+
+	"github.com/pdskit/pdskit/repo"
+	"github.com/pdskit/pdskit/storage"
+	"github.com/pdskit/pdskit/xrpc"
+)
+
+// Action is what an [Op] does.
+type Action string
+
+const (
+	Create Action = "create" // the record must not exist
+	Update Action = "update" // the record must exist
+	Put    Action = "put"    // create or update
+	Delete Action = "delete" // the record must exist
+)
+
+// Validation says how a record is checked against the lexicon of its
+// collection.
+type Validation int
+
+const (
+	// ValidateKnown checks records whose lexicon is known and lets others
+	// pass as unknown. It is the default.
+	ValidateKnown Validation = iota
+
+	// ValidateRequired also refuses records whose lexicon is not known.
+	ValidateRequired
+
+	// ValidateNone checks nothing but the data model.
+	ValidateNone
+)
+
+// Op is one write of a [Batch].
+type Op struct {
+	Action     Action
+	Collection syntax.NSID
+	RKey       syntax.RecordKey // empty with Create: a new TID
+
+	// Record is the value to write; nil with Delete. Make it by
+	// repo.RecordFromJSON or repo.RecordFromValue with the collection.
+	Record *repo.Record
+
+	// SwapRecord, if not nil, must be the CID of the stored record.
+	// cid.Undef: there must be none.
+	SwapRecord *cid.Cid
+}
+
+// Batch is a set of writes to one repository, done in one commit or not at all.
+type Batch struct {
+	// Account is whose repository is written.
+	Account syntax.DID
+
+	// Actor is who writes: Account itself, or somebody who acts for it. It is
+	// required; there is no implicit root.
+	Actor syntax.DID
+
+	// Client names the application, for the private metadata of events.
+	Client string
+
+	// Ops are applied in order, so that a later one sees the effect of an
+	// earlier one. The commit has one operation for each record that differs
+	// in the end. At most Limits.Writes.
+	Ops []Op
+
+	// SwapCommit, if defined, must be the CID of the current commit.
+	SwapCommit cid.Cid
+
+	Validate Validation
+
+	dedupe  bool // createRecord: replace records with the same backlink
+	lenient bool // deleteRecord: a record that is not there is no error
+	legacy  bool // putRecord: upgrade legacy blobs of profiles
+}
+
+// Result is what a Batch did.
+type Result struct {
+	// Commit is empty if nothing changed: no commit was made then.
+	Commit storage.Head
+
+	// Ops has one entry for each Op of the batch.
+	Ops []OpResult
+}
+
+// OpResult is what one Op did.
+type OpResult struct {
+	Action     Action // create, update or delete, never put
+	URI        syntax.ATURI
+	CID        cid.Cid // of the record; Undef after a delete
+	Validation string  // "valid", "unknown", or "" if nothing was validated
+}
+
+// Apply writes to a repository on behalf of code in this process. It is what
+// the com.atproto.repo methods call, too.
+//
+// It returns when the commit is durable. Errors that a client would see are of
+// type *[xrpc.Error], such as InvalidRequest, InvalidSwap, BlobNotFound,
+// AccountNotFound, AccountTakedown and AccountDeactivated; after any other
+// error the fate of the batch is unknown. Apply may be called concurrently;
+// the writes of one account run one after another. Calling it from inside work
+// on the same account fails.
+func (s *Server) Apply(ctx context.Context, b Batch) (*Result, error) {
+	if b.Account == "" || b.Actor == "" {
+		return nil, errors.New("pds: a Batch needs Account and Actor")
+	}
+	if len(b.Ops) > s.cfg.Limits.Writes {
+		return nil, xrpc.InvalidRequest(fmt.Sprintf("Too many writes. Max: %d", s.cfg.Limits.Writes))
+	}
+	ops, err := s.prepare(ctx, &b)
+	if err != nil {
+		return nil, err
+	}
+	var res *Result
+	err = s.inLane(ctx, b.Account, func(ctx context.Context, w *writer) error {
+		res = &Result{Ops: make([]OpResult, 0, len(ops))}
+		return w.applyBatch(ctx, &b, ops, res)
+	})
+	if errors.Is(err, errBlobGone) {
+		err = errBlobNotFound()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+func errInvalidSwap(what string, want, got cid.Cid) *xrpc.Error {
+	text := "none"
+	if got.Defined() {
+		text = got.String()
+	}
+	expected := "none"
+	if want.Defined() {
+		expected = want.String()
+	}
+	return xrpc.NewError(http.StatusBadRequest, "InvalidSwap", fmt.Sprintf("%s was at %s, not at %s", what, text, expected))
+}
+
+func errBlobNotFound() *xrpc.Error {
+	return xrpc.NewError(http.StatusBadRequest, "BlobNotFound", "Could not find blob")
+}
+
+// preparedOp is an Op that has passed all checks that need no stored state.
+type preparedOp struct {
+	Op
+	path       storage.RecordPath
+	validation string
+	backlink   string
+	blobs      []cid.Cid
+}
+
+// prepare checks a batch and fills in its record keys. It runs before the
+// account's lane is entered.
+func (s *Server) prepare(ctx context.Context, b *Batch) ([]preparedOp, error) {
+	out := make([]preparedOp, len(b.Ops))
+	for i, op := range b.Ops {
+		p := &out[i]
+		switch op.Action {
+		case Create:
+			if op.RKey == "" {
+				op.RKey = syntax.RecordKey(s.nextTID())
+			}
+		case Update, Put, Delete:
+		default:
+			return nil, xrpc.InvalidRequest(fmt.Sprintf("Invalid action %q", op.Action))
+		}
+		p.Op = op
+		p.path = storage.RecordPath{Collection: op.Collection, RKey: op.RKey}
+		if err := repo.CheckPath(p.path.String()); err != nil {
+			return nil, xrpc.InvalidRequest(err.Error()).WithCause(err)
+		}
+		if op.Action == Delete {
+			continue
+		}
+		if op.Record == nil {
+			return nil, xrpc.InvalidRequest("A record is required")
+		}
+		if err := s.checkRecord(ctx, b, p); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// checkRecord validates the record of a create, update or put.
+func (s *Server) checkRecord(ctx context.Context, b *Batch, p *preparedOp) error {
+	rec := p.Record
+	if rec.Type != string(p.Collection) {
+		return xrpc.InvalidRequest(fmt.Sprintf("Invalid $type: expected %s, got %s", p.Collection, rec.Type))
+	}
+	if b.legacy && p.Collection == "app.bsky.actor.profile" {
+		upgraded, err := s.upgradeProfileBlobs(ctx, b.Account, rec)
+		if err != nil {
+			return err
+		}
+		rec, p.Record = upgraded, upgraded
+	}
+	for _, ref := range rec.Blobs {
+		if ref.Legacy {
+			return xrpc.InvalidRequest("Legacy blob ref at " + p.path.String())
+		}
+	}
+	if err := s.checkRecordKey(p.path); err != nil {
+		return err
+	}
+	if b.Validate != ValidateNone {
+		known, err := s.cfg.Catalog.ValidateRecord(rec.Value, string(p.Collection), 0)
+		if err != nil {
+			return xrpc.InvalidRequest(fmt.Sprintf("Invalid %s record: %v", p.Collection, err)).WithCause(err)
+		}
+		p.validation = "valid"
+		if !known {
+			if b.Validate == ValidateRequired {
+				return xrpc.InvalidRequest("Unknown lexicon type: " + string(p.Collection))
+			}
+			p.validation = "unknown"
+		}
+	}
+	p.backlink = backlinkOf(p.Collection, rec.Value)
+	p.blobs = blobCIDs(rec)
+	return nil
+}
+
+// backlinkOf returns what a record points at, for the collections in which
+// creating a second record with the same target replaces the first.
+func backlinkOf(collection syntax.NSID, v map[string]any) string {
+	switch collection {
+	case "app.bsky.graph.follow", "app.bsky.graph.block":
+		subject, _ := v["subject"].(string)
+		return subject
+	case "app.bsky.feed.like", "app.bsky.feed.repost":
+		subject, _ := v["subject"].(map[string]any)
+		uri, _ := subject["uri"].(string)
+		return uri
+	}
+	return ""
+}
+
+// maxBacklinks is how many older records one createRecord replaces.
+const maxBacklinks = 100
+
+// applyBatch does a prepared batch in the account's lane.
+func (w *writer) applyBatch(ctx context.Context, b *Batch, ops []preparedOp, res *Result) error {
+	if err := mayWrite(&w.account); err != nil {
+		return err
+	}
+	ch := &change{
+		records: make(map[string]storage.Record, len(ops)),
+		cause:   cause{b.Actor, b.Client},
+	}
+	plan := func(storage.Tx) error { return w.plan(b, ops, ch, res) }
+	var err error
+	if len(ops) > 4 {
+		err = w.view(ctx, plan)
+	} else {
+		err = plan(nil)
+	}
+	if errors.Is(err, storage.ErrNotFound) {
+		// A block or record that the head names is gone: it has moved.
+		return fmt.Errorf("%w: %w", storage.ErrConflict, err)
+	}
+	if err != nil {
+		return err
+	}
+	if len(ch.writes) == 0 {
+		return nil
+	}
+	info, err := w.commit(ctx, ch)
+	if err != nil {
+		return err
+	}
+	if info != nil {
+		res.Commit = w.head
+	}
+	return nil
+}
+
+// plan turns prepared writes into a change of the tree, against the current
+// state.
+func (w *writer) plan(b *Batch, ops []preparedOp, ch *change, res *Result) error {
+	tree := w.currentTree()
+	overlay := map[string]cid.Cid{} // what earlier writes of this batch did
+	current := func(path string) (cid.Cid, error) {
+		if c, ok := overlay[path]; ok {
+			return c, nil
+		}
+		return tree.Get(path)
+	}
+	for i := range ops {
+		op := &ops[i]
+		path := op.path.String()
+		cur, err := current(path)
+		if err != nil {
+			return err
+		}
+		result := OpResult{
+			Action: op.Action, Validation: op.validation,
+			URI: syntax.ATURI("at://" + string(w.did) + "/" + path),
+		}
+		if op.Record != nil {
+			result.CID = op.Record.CID
+		}
+		if op.Action == Put {
+			result.Action = Create
+			if cur.Defined() {
+				result.Action = Update
+			}
+		}
+		res.Ops = append(res.Ops, result)
+		if op.Action == Put && cur.Defined() && cur == op.Record.CID {
+			continue // the same again succeeds, before any comparison, so that retries do
+		}
+		if op.Action == Delete && !cur.Defined() && b.lenient {
+			continue
+		}
+		if b.SwapCommit.Defined() && b.SwapCommit != w.head.CID {
+			return errInvalidSwap("Commit", b.SwapCommit, w.head.CID)
+		}
+		if op.SwapRecord != nil && *op.SwapRecord != cur {
+			return errInvalidSwap("Record", *op.SwapRecord, cur)
+		}
+		switch {
+		case result.Action == Create && cur.Defined():
+			return xrpc.InvalidRequest("A record exists already at " + path)
+		case result.Action != Create && !cur.Defined():
+			return xrpc.InvalidRequest("Could not find record " + path)
+		}
+		if cur.Defined() {
+			if err := w.forgetBlobs(ch, op.path, overlay); err != nil {
+				return err
+			}
+		}
+		if op.Action == Delete {
+			overlay[path] = cid.Undef
+			ch.writes = append(ch.writes, repo.Write{Path: path})
+			continue
+		}
+		if err := w.checkBlobs(op); err != nil {
+			return err
+		}
+		ch.newBlobs = append(ch.newBlobs, op.blobs...)
+		if b.dedupe && op.backlink != "" {
+			if err := w.replaceBacklinks(ch, op, overlay); err != nil {
+				return err
+			}
+		}
+		overlay[path] = op.Record.CID
+		ch.writes = append(ch.writes, repo.Write{Path: path, CID: op.Record.CID})
+		ch.records[path] = storage.Record{
+			RecordPath: op.path, CID: op.Record.CID, Author: b.Actor, Value: op.Record.CBOR,
+			Backlink: op.backlink, Blobs: op.blobs,
+		}
+	}
+	w.dropUnwrittenBlobs(ch, overlay)
+	return nil
+}

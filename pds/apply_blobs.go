@@ -1,0 +1,162 @@
+package pds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+
+	"github.com/bluesky-social/indigo/atproto/atdata"
+	"github.com/bluesky-social/indigo/atproto/syntax"
+	"github.com/ipfs/go-cid"
+
+	"github.com/pdskit/pdskit/repo"
+	"github.com/pdskit/pdskit/storage"
+	"github.com/pdskit/pdskit/xrpc"
+)
+
+// checkBlobs returns an error unless every blob that a record refers to is
+// stored. While a blob is temporary the reference must describe it truly;
+// later references are not compared, since imported records may name another
+// type.
+func (w *writer) checkBlobs(op *preparedOp) error {
+	if len(op.Record.Blobs) == 0 {
+		return nil
+	}
+	return w.view(w.ctx, func(tx storage.Tx) error {
+		for _, ref := range op.Record.Blobs {
+			b, err := tx.Blob(w.did, ref.CID)
+			if errors.Is(err, storage.ErrNotFound) || (err == nil && b.TakedownRef != "") {
+				return xrpc.NewError(http.StatusBadRequest, "BlobNotFound", "Could not find blob: "+ref.CID.String())
+			}
+			if err != nil {
+				return err
+			}
+			if !b.Temporary {
+				continue
+			}
+			if b.MimeType != ref.MimeType {
+				return xrpc.NewError(http.StatusBadRequest, "InvalidMimeType",
+					fmt.Sprintf("Referenced Mimetype does not match stored blob. Expected: %s, Got: %s", b.MimeType, ref.MimeType))
+			}
+			if b.Size != ref.Size {
+				return xrpc.NewError(http.StatusBadRequest, "InvalidSize",
+					fmt.Sprintf("Referenced Size does not match stored blob. Expected: %d, Got: %d", b.Size, ref.Size))
+			}
+		}
+		return nil
+	})
+}
+
+// forgetBlobs notes the blobs of a stored record that is replaced or deleted.
+// A record written by this same batch has none stored.
+func (w *writer) forgetBlobs(ch *change, path storage.RecordPath, overlay map[string]cid.Cid) error {
+	if _, written := overlay[path.String()]; written {
+		return nil
+	}
+	return w.view(w.ctx, func(tx storage.Tx) error {
+		rec, err := tx.Record(w.did, path.Collection, path.RKey)
+		if err != nil {
+			return err
+		}
+		blobs, err := recordBlobs(rec.Value)
+		ch.oldBlobs = append(ch.oldBlobs, blobs...)
+		return err
+	})
+}
+
+// replaceBacklinks deletes older records that point at the same target.
+func (w *writer) replaceBacklinks(ch *change, op *preparedOp, overlay map[string]cid.Cid) error {
+	return w.view(w.ctx, func(tx storage.Tx) error {
+		older, err := tx.ListBacklinks(w.did, op.Collection, op.backlink, maxBacklinks)
+		if err != nil {
+			return err
+		}
+		for _, rec := range older {
+			path := rec.RecordPath.String()
+			if _, written := overlay[path]; written || rec.RecordPath == op.path {
+				continue
+			}
+			overlay[path] = cid.Undef
+			ch.writes = append(ch.writes, repo.Write{Path: path})
+			blobs, err := recordBlobs(rec.Value)
+			if err != nil {
+				return err
+			}
+			ch.oldBlobs = append(ch.oldBlobs, blobs...)
+		}
+		return nil
+	})
+}
+
+// dropUnwrittenBlobs leaves in ch.newBlobs only blobs of records that are
+// there after the whole batch, and counts the others as left behind.
+func (w *writer) dropUnwrittenBlobs(ch *change, overlay map[string]cid.Cid) {
+	if len(ch.newBlobs) == 0 {
+		return
+	}
+	kept := ch.newBlobs[:0]
+	for _, c := range ch.newBlobs {
+		used := false
+		for path, rec := range ch.records {
+			if overlay[path] != rec.CID {
+				continue
+			}
+			for _, b := range rec.Blobs {
+				used = used || b == c
+			}
+		}
+		if used {
+			kept = append(kept, c)
+		}
+	}
+	ch.newBlobs = kept
+}
+
+// upgradeProfileBlobs turns legacy references of a profile's avatar and banner
+// into current ones, as putRecord does for old clients. The size comes from
+// the stored blob.
+func (s *Server) upgradeProfileBlobs(ctx context.Context, did syntax.DID, rec *repo.Record) (*repo.Record, error) {
+	value := maps.Clone(rec.Value)
+	changed := false
+	for _, field := range []string{"avatar", "banner"} {
+		c, mime, ok := legacyBlob(value[field])
+		if !ok {
+			continue
+		}
+		var stored storage.Blob
+		err := s.store.View(ctx, func(tx storage.Tx) (err error) {
+			stored, err = tx.Blob(did, c)
+			return err
+		})
+		if errors.Is(err, storage.ErrNotFound) {
+			return nil, errBlobNotFound()
+		}
+		if err != nil {
+			return nil, err
+		}
+		value[field] = atdata.Blob{Ref: atdata.CIDLink(c), MimeType: mime, Size: stored.Size}
+		changed = true
+	}
+	if !changed {
+		return rec, nil
+	}
+	out, err := repo.RecordFromValue(value, "app.bsky.actor.profile")
+	if err != nil {
+		return nil, xrpc.InvalidRequest(err.Error()).WithCause(err)
+	}
+	return out, nil
+}
+
+// legacyBlob reads the form {cid, mimeType}.
+func legacyBlob(v any) (c cid.Cid, mime string, ok bool) {
+	m, _ := v.(map[string]any)
+	text, _ := m["cid"].(string)
+	mime, _ = m["mimeType"].(string)
+	if len(m) != 2 || mime == "" {
+		return cid.Undef, "", false
+	}
+	c, err := cid.Decode(text)
+	return c, mime, err == nil
+}

@@ -1,0 +1,341 @@
+package pds
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	atid "github.com/bluesky-social/indigo/atproto/identity"
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"github.com/pdskit/pdskit/identity"
+	"github.com/pdskit/pdskit/storage"
+	"github.com/pdskit/pdskit/xrpc"
+	"github.com/pdskit/pdskit/xrpc/lexicons"
+)
+
+// Config says what a [Server] is made of. The first group is required; for
+// everything else the zero value is the default that its comment names.
+type Config struct {
+	// PublicURL is the address under which clients reach the server, such as
+	// "https://pds.example.com": scheme and host, no path. Plain http needs
+	// DevMode.
+	PublicURL string
+
+	// Store holds everything but the bytes of blobs. The server does not
+	// close it.
+	Store storage.Store
+
+	// Blobs holds the bytes of blobs.
+	Blobs storage.BlobStore
+
+	// Registry creates and changes the identities of accounts.
+	Registry identity.Registry
+
+	// Directory resolves identities; *[identity.Resolver] is one.
+	Directory Directory
+
+	// Keys makes and opens the signing keys of accounts, see [SealedKeys].
+	Keys Keys
+
+	// Secret signs session tokens with HMAC-SHA-256: at least [MinSecretBytes]
+	// bytes. Changing it ends all sessions.
+	Secret []byte
+
+	// ServiceDID is the server's own DID. Default: did:web of PublicURL's
+	// host.
+	ServiceDID syntax.DID
+
+	// HandleDomains are the domains under which accounts get handles, each
+	// with a leading dot. Default: "." and the host of PublicURL, or ".test"
+	// if that is localhost.
+	HandleDomains []string
+
+	// AdminPassword opens the administration methods by HTTP Basic
+	// authentication, as user "admin". Empty: nobody is an administrator.
+	AdminPassword string
+
+	// InviteRequired asks for an invite code at sign-up.
+	InviteRequired bool
+
+	// RefuseImports turns importRepo off.
+	RefuseImports bool
+
+	// KeepDeactivated leaves accounts alone that asked to be deleted some time
+	// after their deactivation, and migrations that were never completed.
+	KeepDeactivated bool
+
+	// DidDocInSession adds the DID document to the answers of session methods.
+	DidDocInSession bool
+
+	// Info is shown by describeServer and the landing page.
+	Info Info
+
+	// Mailer sends mail. Default: [LogMailer] over Logger.
+	Mailer Mailer
+
+	// Transport is used for requests to crawlers and, later, to other
+	// services. Default: identity.NewTransport with its guard against private
+	// addresses.
+	Transport http.RoundTripper
+
+	// AppView, if set, answers what this server does not know of handles.
+	AppView Service
+
+	// ModService, if its DID is set, is the moderation service: its tokens open
+	// the moderation methods.
+	ModService Service
+
+	// Crawlers are base URLs of relays that are told of new events.
+	Crawlers []string
+
+	// Catalog holds the lexicons. Default: the built-in ones.
+	Catalog *lexicons.Catalog
+
+	// Authenticators are asked before the built-in ones, in order.
+	Authenticators []xrpc.Authenticator
+
+	// Limiter counts requests. Default: none, no rate limits. Use
+	// xrpc.NewMemoryLimiter for a single process.
+	Limiter xrpc.Limiter
+
+	// LimitBypassKey, if set, exempts requests whose header
+	// x-ratelimit-bypass equals it.
+	LimitBypassKey string
+
+	// TrustedProxies are the peers whose X-Forwarded-For header is believed,
+	// besides loopback, link-local and unique-local ones.
+	TrustedProxies []netip.Prefix
+
+	// Limits bounds sizes, counts and times.
+	Limits Limits
+
+	// Clock is the time. Default: the store's, see storage.GuardOf. One that is
+	// not a storage.Guard gets one.
+	Clock storage.Clock
+
+	// Logger receives one line for each request and what goes wrong in the
+	// background. Default: nothing is logged.
+	Logger *slog.Logger
+
+	// DevMode allows plain http and private addresses. Never use it on a
+	// public network.
+	DevMode bool
+
+	// ValidateOutput checks every answer against its lexicon and turns one
+	// that does not match into an error. It is meant for tests.
+	ValidateOutput bool
+
+	// CheckCommits undoes every commit from the blocks of its own event before
+	// it is stored, as relays do. It is meant for tests and for hunting faults;
+	// it costs about as much as the write itself.
+	CheckCommits bool
+
+	// Version is what /xrpc/_health reports. Default: "pdskit".
+	Version string
+}
+
+// Directory resolves identities. Its methods may be called concurrently.
+type Directory interface {
+	atid.Directory
+
+	// ResolveDIDRaw returns the DID document, cached or not, as JSON.
+	ResolveDIDRaw(ctx context.Context, did syntax.DID) (json.RawMessage, error)
+
+	// Refresh resolves did anew and replaces what was cached.
+	Refresh(ctx context.Context, did syntax.DID) (*atid.Identity, error)
+
+	// VerifyHandle resolves the handle anew, by DNS or well-known document,
+	// and returns an error unless it points at did.
+	VerifyHandle(ctx context.Context, handle syntax.Handle, did syntax.DID) error
+}
+
+// Info is what a server says about itself.
+type Info struct {
+	Name           string
+	HomeURL        string
+	PrivacyPolicy  string // URL
+	TermsOfService string // URL
+	Contact        string // e-mail address
+}
+
+// Service is another service of the network.
+type Service struct {
+	URL string
+	DID syntax.DID
+}
+
+// Limits bounds what a server does. A field that is zero takes the default
+// named in its comment.
+type Limits struct {
+	BlobBytes       int64         // size of one blob: 5 MiB
+	ImportBytes     int64         // size of an imported CAR: 2 GiB
+	Writes          int           // writes in one applyWrites: 200
+	EventBytes      int           // blocks in one #commit event: 2,000,000
+	AccessTTL       time.Duration // life of an access token: 2 h
+	RefreshTTL      time.Duration // life of a refresh token: 90 days
+	LoginFloor      time.Duration // least time of a refused login: 350 ms
+	RefreshGrace    time.Duration // life of a used refresh token: 2 h
+	Sessions        int           // sessions of one account, then the oldest ends: 500
+	BackfillWindow  time.Duration // how far a firehose cursor may reach back: 24 h
+	EventAge        time.Duration // events older than this are pruned: 3 days
+	RingBytes       int           // encoded events kept in memory: 64 MB
+	StallTime       time.Duration // a subscriber behind the ring without progress: 30 s
+	TemporaryBlob   time.Duration // life of an unreferenced upload: 24 h
+	ReservedKey     time.Duration // life of a reserved signing key: 7 days
+	ReservedKeys    int           // reserved signing keys at a time: 1,000
+	CrawlInterval   time.Duration // between requests to a crawler: 20 min
+	Exports         int           // getRepo spools at a time: 32
+	SpoolMemory     int           // bytes of one spool that stay in memory: 1 MiB
+	SpoolDisk       int64         // bytes of all spools in temporary files: 16 GiB
+	Imports         int           // importRepo at a time: 4
+	PasswordKiB     int           // memory of one password hash, in KiB: 19,456
+	PasswordHashes  int           // password hashes at a time: 2
+	PasswordQueue   int           // waiting password hashes: 64
+	IdleLanes       int           // accounts whose write state stays in memory: 256
+	LaneQueue       int           // writes waiting for one account: 1,000
+	DrainTime       time.Duration // how long a shutdown waits for requests: 10 s
+	MediaUploadIdle time.Duration // an upload without progress: 60 s
+}
+
+func def[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+func (l *Limits) setDefaults() {
+	def(&l.BlobBytes, 5<<20)
+	def(&l.ImportBytes, 2<<30)
+	def(&l.Writes, 200)
+	def(&l.EventBytes, 2_000_000)
+	def(&l.AccessTTL, 2*time.Hour)
+	def(&l.RefreshTTL, 90*24*time.Hour)
+	def(&l.LoginFloor, 350*time.Millisecond)
+	def(&l.RefreshGrace, 2*time.Hour)
+	def(&l.Sessions, 500)
+	def(&l.BackfillWindow, 24*time.Hour)
+	def(&l.EventAge, 3*24*time.Hour)
+	def(&l.RingBytes, 64_000_000)
+	def(&l.StallTime, 30*time.Second)
+	def(&l.TemporaryBlob, 24*time.Hour)
+	def(&l.ReservedKey, 7*24*time.Hour)
+	def(&l.ReservedKeys, 1000)
+	def(&l.CrawlInterval, 20*time.Minute)
+	def(&l.Exports, 32)
+	def(&l.SpoolMemory, 1<<20)
+	def(&l.SpoolDisk, 16<<30)
+	def(&l.Imports, 4)
+	def(&l.PasswordKiB, 19<<10)
+	def(&l.PasswordHashes, 2)
+	def(&l.PasswordQueue, 64)
+	def(&l.IdleLanes, 256)
+	def(&l.LaneQueue, 1000)
+	def(&l.DrainTime, 10*time.Second)
+	def(&l.MediaUploadIdle, 60*time.Second)
+}
+
+// MinSecretBytes is the least length of Config.Secret.
+const MinSecretBytes = 16
+
+// check validates the configuration and fills in the defaults. It returns the
+// parsed PublicURL.
+func (c *Config) check() (*url.URL, error) {
+	bad := func(field, format string, args ...any) (*url.URL, error) {
+		return nil, fmt.Errorf("pds: Config.%s: %w", field, fmt.Errorf(format, args...))
+	}
+	required := []struct {
+		field string
+		unset bool
+	}{
+		{"PublicURL", c.PublicURL == ""}, {"Store", c.Store == nil}, {"Blobs", c.Blobs == nil},
+		{"Registry", c.Registry == nil}, {"Directory", c.Directory == nil}, {"Keys", c.Keys == nil},
+	}
+	for _, r := range required {
+		if r.unset {
+			return bad(r.field, "required")
+		}
+	}
+	public, err := url.Parse(c.PublicURL)
+	if err != nil {
+		return bad("PublicURL", "%w", err)
+	}
+	switch {
+	case public.Host == "" || strings.Trim(public.Path, "/") != "" || public.RawQuery != "" || public.User != nil:
+		return bad("PublicURL", "%q must be scheme and host only", c.PublicURL)
+	case public.Scheme != "https" && !(public.Scheme == "http" && c.DevMode):
+		return bad("PublicURL", "%q must be https (http needs DevMode)", c.PublicURL)
+	case len(c.Secret) < MinSecretBytes:
+		return bad("Secret", "must have at least %d bytes", MinSecretBytes)
+	}
+	public = &url.URL{Scheme: public.Scheme, Host: strings.ToLower(public.Host)}
+	if c.ServiceDID == "" {
+		c.ServiceDID = syntax.DID("did:web:" + strings.ReplaceAll(public.Host, ":", "%3A"))
+	}
+	if _, err := syntax.ParseDID(string(c.ServiceDID)); err != nil {
+		return bad("ServiceDID", "%w", err)
+	}
+	if len(c.HandleDomains) == 0 {
+		c.HandleDomains = []string{"." + public.Hostname()}
+		if public.Hostname() == "localhost" {
+			c.HandleDomains = []string{".test"}
+		}
+	}
+	for i, d := range c.HandleDomains {
+		d = strings.ToLower(d)
+		if _, err := syntax.ParseHandle("a" + d); err != nil || !strings.HasPrefix(d, ".") {
+			return bad("HandleDomains", "%q must be a domain with a leading dot", d)
+		}
+		c.HandleDomains[i] = d
+	}
+	var crawlers []string
+	for _, u := range c.Crawlers {
+		p, err := url.Parse(u)
+		if err != nil || p.Host == "" {
+			return bad("Crawlers", "%q must be a URL such as https://relay.example.com", u)
+		}
+		crawlers = append(crawlers, p.Host)
+	}
+	if c.AppView.URL != "" && c.AppView.DID == "" {
+		return bad("AppView", "a URL needs its DID")
+	}
+	if g, ok := storage.GuardOf(c.Store); ok && c.Clock == nil {
+		c.Clock = g
+	}
+	if c.Clock == nil {
+		c.Clock = storage.SystemClock()
+	}
+	if _, guarded := c.Clock.(*storage.Guard); !guarded {
+		c.Clock = storage.NewGuard(c.Clock, time.Time{})
+	}
+	if c.Limiter == nil {
+		c.Limiter = unlimited{}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Mailer == nil {
+		c.Mailer = LogMailer(c.Logger)
+	}
+	if c.Transport == nil {
+		c.Transport = identity.NewTransport(identity.TransportConfig{AllowHosts: crawlers, AllowPrivate: c.DevMode})
+	}
+	if c.Catalog == nil {
+		c.Catalog = lexicons.New()
+	}
+	def(&c.Version, "pdskit")
+	def(&c.Info.Name, public.Host)
+	c.Limits.setDefaults()
+	if c.Limits.BlobBytes < 0 || c.Limits.ImportBytes < 0 {
+		return bad("Limits", "%w", errors.New("sizes must not be negative"))
+	}
+	return public, nil
+}

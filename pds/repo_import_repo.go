@@ -1,0 +1,281 @@
+package pds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+	"github.com/ipfs/go-cid"
+
+	"github.com/pdskit/pdskit/repo"
+	"github.com/pdskit/pdskit/storage"
+	"github.com/pdskit/pdskit/xrpc"
+)
+
+// maxRevLead is how far the rev of an imported commit may be in the future.
+const maxRevLead = 5 * time.Minute
+
+// Bounds of one staging transaction, well inside those of storage.
+const (
+	stageRows  = 500
+	stageBytes = 2 << 20
+)
+
+func (s *Server) importRepo() xrpc.Method {
+	return xrpc.ProcedureBody("com.atproto.repo.importRepo", s.importRule(),
+		func(ctx context.Context, up *xrpc.Upload) (*xrpc.None, error) {
+			if s.cfg.RefuseImports {
+				return nil, xrpc.InvalidRequest("Service is not accepting repo imports")
+			}
+			select {
+			case s.imports <- struct{}{}:
+				defer func() { <-s.imports }()
+			default:
+				return nil, xrpc.NewError(http.StatusServiceUnavailable, "NotEnoughResources", "Too many imports are running")
+			}
+			caller := xrpc.CallerFrom(ctx)
+			return nil, s.importCAR(ctx, caller.Account, cause{caller.Actor, caller.Client}, up)
+		}).WithMaxBody(s.cfg.Limits.ImportBytes)
+}
+
+func errImport(err error, format string, args ...any) *xrpc.Error {
+	return xrpc.InvalidRequest(fmt.Sprintf(format, args...)).WithCause(err)
+}
+
+// importCAR replaces the repository of an account by the one in a CAR. It
+// verifies the whole tree and stages it in small transactions under an
+// unpublished generation; one more publishes it with a new commit. Nothing is
+// visible, or left behind, if anything is wrong.
+func (s *Server) importCAR(ctx context.Context, did syntax.DID, by cause, up *xrpc.Upload) (err error) {
+	spool, err := newImportSpool()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, spool.Close()) }()
+	root, err := spoolCAR(spool, up, s.cfg.Limits.ImportBytes)
+	if err != nil {
+		return err
+	}
+	commit, err := s.importedCommit(spool, root, did)
+	if err != nil {
+		return err
+	}
+
+	// The rev of everything imported is above what both repositories had.
+	var head storage.Head
+	err = s.store.View(ctx, func(tx storage.Tx) error {
+		head, err = tx.Head(did)
+		return err
+	})
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return err
+	}
+	rev := repo.NextRev(max(head.Rev, commit.Rev), s.clock.Now(), s.clockID)
+
+	st := &stager{s: s, ctx: ctx, did: did, rev: rev, by: by, spool: spool}
+	defer func() {
+		if !st.published {
+			err = errors.Join(err, st.drop())
+		}
+	}()
+	if err := st.stage(commit.Data); err != nil {
+		return err
+	}
+	return st.publish(commit.Data)
+}
+
+// spoolCAR reads a CAR with exactly one root, checking every block's hash.
+func spoolCAR(spool *importSpool, up *xrpc.Upload, maxBytes int64) (cid.Cid, error) {
+	refuse := func(err error) error {
+		var known *xrpc.Error
+		if errors.As(err, &known) || !errors.Is(err, repo.ErrInvalidCAR) {
+			return err // the body's own limits, or a failing disk
+		}
+		return errImport(err, "Invalid CAR: %v", err)
+	}
+	car, err := repo.NewCARReader(up.Reader, repo.CARLimits{MaxBytes: maxBytes})
+	if err != nil {
+		return cid.Undef, refuse(err)
+	}
+	if len(car.Roots()) != 1 {
+		return cid.Undef, xrpc.InvalidRequest("expected one root")
+	}
+	for {
+		b, err := car.Next()
+		if errors.Is(err, io.EOF) {
+			return car.Roots()[0], nil
+		}
+		if err != nil {
+			return cid.Undef, refuse(err)
+		}
+		if err := spool.add(b); err != nil {
+			return cid.Undef, err
+		}
+	}
+}
+
+// importedCommit reads and checks the commit of an import.
+func (s *Server) importedCommit(spool *importSpool, root cid.Cid, did syntax.DID) (*repo.Commit, error) {
+	data, err := spool.block(root)
+	if errors.Is(err, repo.ErrBlockNotFound) || (err == nil && repo.CIDOf(data) != root) {
+		return nil, errImport(err, "The CAR does not hold its root block")
+	}
+	if err != nil {
+		return nil, err
+	}
+	commit, err := repo.ParseCommit(data)
+	if err != nil {
+		return nil, errImport(err, "Invalid commit: %v", err)
+	}
+	if commit.DID != did {
+		return nil, xrpc.InvalidRequest(fmt.Sprintf("The repo is of %s, not of %s", commit.DID, did))
+	}
+	if at := commit.Rev.Time(); at.After(s.clock.Now().Add(maxRevLead)) {
+		return nil, xrpc.InvalidRequest(fmt.Sprintf("The rev %s is in the future", commit.Rev))
+	}
+	return commit, nil
+}
+
+// stager writes a verified tree into an unpublished generation.
+type stager struct {
+	s     *Server
+	ctx   context.Context
+	did   syntax.DID
+	rev   syntax.TID
+	by    cause
+	spool *importSpool
+
+	generation storage.Generation
+	published  bool
+
+	nodes   []storage.Block
+	records []storage.Record
+	rows    int
+	bytes   int
+}
+
+// stage walks the tree, which verifies it, and writes it out in chunks.
+func (st *stager) stage(root cid.Cid) error {
+	err := st.s.store.Update(st.ctx, func(tx storage.Tx) (err error) {
+		st.generation, err = tx.NewGeneration(st.did)
+		return err
+	})
+	if errors.Is(err, storage.ErrNotFound) {
+		return errAccountNotFound()
+	}
+	if err != nil {
+		return err
+	}
+	var failed error // of our own, not of the tree
+	err = repo.WalkTree(root, st.spool.block,
+		func(path string, value cid.Cid) error {
+			failed = st.record(path, value)
+			return failed
+		},
+		func(b repo.Block) error {
+			st.nodes = append(st.nodes, storage.Block{CID: b.CID, Data: append([]byte(nil), b.Data...)})
+			failed = st.added(1, len(b.Data))
+			return failed
+		})
+	switch {
+	case failed != nil:
+		return failed
+	case err != nil:
+		return errImport(err, "Invalid repo: %v", err)
+	}
+	return st.flush()
+}
+
+// record stages one record.
+func (st *stager) record(path string, value cid.Cid) error {
+	place, err := splitPath(path)
+	if err != nil {
+		return errImport(err, "Could not parse record at '%s'", path)
+	}
+	data, err := st.spool.block(value)
+	if errors.Is(err, repo.ErrBlockNotFound) {
+		return errImport(err, "Could not find record at '%s'", path)
+	}
+	if err != nil {
+		return err
+	}
+	rec, err := repo.RecordFromCBOR(data)
+	if err != nil || rec.CID != value {
+		return errImport(err, "Could not parse record at '%s'", path)
+	}
+	stored := storage.Record{
+		RecordPath: place, CID: value, Rev: st.rev, Author: st.by.actor, Value: data,
+		Backlink: backlinkOf(place.Collection, rec.Value), Blobs: blobCIDs(rec),
+	}
+	st.records = append(st.records, stored)
+	return st.added(1+len(stored.Blobs), len(data))
+}
+
+func (st *stager) added(rows, size int) error {
+	st.rows += rows
+	st.bytes += size
+	if st.rows < stageRows && st.bytes < stageBytes {
+		return nil
+	}
+	return st.flush()
+}
+
+func (st *stager) flush() error {
+	err := st.s.store.Update(st.ctx, func(tx storage.Tx) error {
+		return tx.Stage(st.generation, st.nodes, st.records)
+	})
+	st.nodes, st.records, st.rows, st.bytes = st.nodes[:0], st.records[:0], 0, 0
+	if errors.Is(err, storage.ErrNotFound) {
+		return errAccountNotFound() // the account was deleted meanwhile
+	}
+	return err
+}
+
+// publish makes the staged generation the repository, under a new commit. An
+// active account announces it by a #sync event.
+func (st *stager) publish(root cid.Cid) error {
+	return st.s.inLane(st.ctx, st.did, func(ctx context.Context, w *writer) error {
+		if w.account.TakedownRef != "" {
+			return errAccountTakedown()
+		}
+		if w.head.Rev >= st.rev {
+			return xrpc.InvalidRequest("The repo was written to during the import: try again")
+		}
+		head, err := w.signCommit(ctx, root, st.rev)
+		if err != nil {
+			return err
+		}
+		commit := storage.Commit{
+			DID: w.did, Base: w.head.CID, AccountVersion: w.account.Version, KeyID: w.account.KeyID,
+			Head: head, Generation: st.generation,
+		}
+		active := w.account.Active()
+		w.loaded, w.tree = false, nil
+		err = st.s.store.Update(ctx, func(tx storage.Tx) error {
+			if err := tx.Apply(&commit); err != nil {
+				return err
+			}
+			if !active {
+				return nil
+			}
+			return tx.Append(st.by.event(st.did, eventSync, encodeSync(st.did, head)))
+		})
+		st.published = err == nil
+		return err
+	})
+}
+
+// drop forgets a generation that was not published. A store that fails here
+// drops it by itself in time.
+func (st *stager) drop() error {
+	if st.generation == 0 {
+		return nil
+	}
+	return st.s.store.Update(context.WithoutCancel(st.ctx), func(tx storage.Tx) error {
+		return tx.DropGeneration(st.generation)
+	})
+}

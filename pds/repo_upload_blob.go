@@ -1,0 +1,142 @@
+package pds
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+	"github.com/gabriel-vasile/mimetype"
+
+	"github.com/pdskit/pdskit/repo"
+	"github.com/pdskit/pdskit/storage"
+	"github.com/pdskit/pdskit/xrpc"
+)
+
+type uploadBlobOutput struct {
+	Blob blobView `json:"blob"`
+}
+
+// blobView is a reference to a blob as the data model has it.
+type blobView struct {
+	Type     string   `json:"$type"` // "blob"
+	Ref      linkView `json:"ref"`
+	MimeType string   `json:"mimeType"`
+	Size     int64    `json:"size"`
+}
+
+type linkView struct {
+	Link string `json:"$link"`
+}
+
+func (s *Server) uploadBlob() xrpc.Method {
+	return xrpc.ProcedureBody("com.atproto.repo.uploadBlob", s.uploadRule(),
+		func(ctx context.Context, up *xrpc.Upload) (*uploadBlobOutput, error) {
+			caller := xrpc.CallerFrom(ctx)
+			b, err := s.storeBlob(ctx, caller.Account, caller.Actor, up)
+			if err != nil {
+				return nil, err
+			}
+			return &uploadBlobOutput{blobView{"blob", linkView{b.CID.String()}, b.MimeType, b.Size}}, nil
+		}).WithMaxBody(s.cfg.Limits.BlobBytes).WithLimits(s.uploadLimits()...)
+}
+
+// sniffBytes is how much of a blob is looked at to tell its type.
+const sniffBytes = 3072
+
+// sniffType returns the media type that the first bytes show, or else the one
+// that the client names. Text of any kind has no telling bytes.
+func sniffType(head []byte, contentType string) string {
+	found := mimetype.Detect(head)
+	telling := true
+	for m := found; m != nil; m = m.Parent() {
+		telling = telling && !m.Is("text/plain")
+	}
+	if telling && !found.Is("application/octet-stream") {
+		name, _, _ := strings.Cut(found.String(), ";")
+		return name
+	}
+	name, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return "application/octet-stream"
+	}
+	return name
+}
+
+// newBlobKey makes the key of one upload. It begins with a hash of the owner,
+// so that a store on disk spreads its files.
+func newBlobKey(owner syntax.DID) string {
+	sum := sha256.Sum256([]byte(owner))
+	return hex.EncodeToString(sum[:8]) + "/" + strings.ToLower(rand.Text())
+}
+
+// storeBlob stores the bytes of an upload and then its metadata. If the
+// account has the blob already, the new bytes are dropped again.
+func (s *Server) storeBlob(ctx context.Context, owner, uploader syntax.DID, up *xrpc.Upload) (storage.Blob, error) {
+	body := bufio.NewReaderSize(up.Reader, sniffBytes)
+	head, err := body.Peek(sniffBytes)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return storage.Blob{}, err
+	}
+	b := storage.Blob{
+		Owner: owner, Uploader: uploader, Key: newBlobKey(owner), CreatedAt: s.clock.Now(),
+		MimeType: sniffType(head, up.ContentType),
+	}
+	info, err := s.blobs.Put(ctx, b.Key, body)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return storage.Blob{}, xrpc.NewError(http.StatusGatewayTimeout, "UpstreamTimeout",
+			"Operation timed out, please try again.").WithCause(err)
+	}
+	if err != nil {
+		return storage.Blob{}, err
+	}
+	b.CID, b.Size = repo.RawCID(info.SHA256), info.Size
+
+	var stored storage.Blob
+	err = s.store.Update(ctx, func(tx storage.Tx) (err error) {
+		stored, err = putUpload(tx, b)
+		return err
+	})
+	var refused *xrpc.Error
+	if stored.Key != b.Key && (err == nil || errors.As(err, &refused)) {
+		// After any other error the metadata may name these bytes; if not, the
+		// search for orphans finds them.
+		if err := s.blobs.Delete(context.WithoutCancel(ctx), b.Key); err != nil {
+			s.log.WarnContext(ctx, "deleting the bytes of a repeated upload failed", "error", err)
+		}
+	}
+	return stored, err
+}
+
+// putUpload stores the metadata of an upload and returns what is now stored.
+func putUpload(tx storage.Tx, b storage.Blob) (storage.Blob, error) {
+	old, err := tx.Blob(b.Owner, b.CID)
+	switch {
+	case err == nil && old.TakedownRef != "":
+		return storage.Blob{}, xrpc.InvalidRequest("Blob has been takendown, cannot re-upload")
+	case err == nil && !old.Temporary:
+		return old, nil
+	case err == nil:
+		old.CreatedAt, old.MimeType = b.CreatedAt, b.MimeType
+		return old, tx.PutBlob(old)
+	case !errors.Is(err, storage.ErrNotFound):
+		return storage.Blob{}, err
+	}
+	used, err := tx.BlobReferenced(b.Owner, b.CID)
+	if err != nil {
+		return storage.Blob{}, err
+	}
+	b.Temporary, b.Public = !used, used
+	err = tx.PutBlob(b)
+	if errors.Is(err, storage.ErrNotFound) {
+		return storage.Blob{}, errAccountNotFound()
+	}
+	return b, err
+}

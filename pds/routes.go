@@ -1,0 +1,246 @@
+package pds
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"github.com/pdskit/pdskit/storage"
+	"github.com/pdskit/pdskit/xrpc"
+)
+
+// routes returns the handler of everything that the server serves.
+func (s *Server) routes() http.Handler {
+	shared := http.NewServeMux() // on every host
+	shared.HandleFunc("GET /.well-known/atproto-did", s.serveHandleDID)
+	shared.HandleFunc("GET /.well-known/did.json", s.serveDIDDocument)
+
+	main := http.NewServeMux()
+	main.Handle("/.well-known/", shared)
+	main.Handle("/xrpc/", s.xrpc)
+	main.HandleFunc("GET /xrpc/_health", s.serveHealth)
+	main.HandleFunc("GET /robots.txt", func(w http.ResponseWriter, _ *http.Request) {
+		writeText(w, http.StatusOK, "# Crawling the public parts of the API is allowed\nUser-agent: *\nAllow: /\n")
+	})
+	main.HandleFunc("GET /tls-check", s.serveTLSCheck)
+	main.HandleFunc("GET /{$}", s.serveLanding)
+	main.HandleFunc("POST /admin/clock/accept", s.serveAcceptClock)
+
+	handles := http.NewServeMux()
+	handles.Handle("/.well-known/", shared)
+	handles.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, s.public.String(), http.StatusFound)
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.isHandleHost(hostOf(r)) {
+			handles.ServeHTTP(w, r)
+			return
+		}
+		main.ServeHTTP(w, r)
+	})
+}
+
+// hostOf returns the host that a request names, without port, in lower case.
+func hostOf(r *http.Request) string {
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
+
+// isHandleHost reports whether a host name lies under a handle domain and is
+// not the server's own. On such hosts only the handle's well-known documents
+// are served, so that a user's domain is not an origin of the API.
+func (s *Server) isHandleHost(host string) bool {
+	if host == s.public.Hostname() {
+		return false
+	}
+	for _, d := range s.cfg.HandleDomains {
+		if strings.HasSuffix(host, d) {
+			return true
+		}
+	}
+	return false
+}
+
+func writeText(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text)) // the client may be gone; there is nobody to tell
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		writeText(w, http.StatusInternalServerError, "Internal Server Error")
+		return
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+// serveLanding is the page at /.
+func (s *Server) serveLanding(w http.ResponseWriter, _ *http.Request) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\nThis is an AT Protocol Personal Data Server (PDS): https://atproto.com\n\n", s.cfg.Info.Name)
+	b.WriteString("Most API routes are under /xrpc/\n")
+	for _, line := range [][2]string{
+		{"Home", s.cfg.Info.HomeURL}, {"Terms of service", s.cfg.Info.TermsOfService},
+		{"Privacy policy", s.cfg.Info.PrivacyPolicy}, {"Contact", s.cfg.Info.Contact},
+	} {
+		if line[1] != "" {
+			fmt.Fprintf(&b, "%s: %s\n", line[0], line[1])
+		}
+	}
+	writeText(w, http.StatusOK, b.String())
+}
+
+// serveHealth answers 200 with the version while the storage answers, else
+// 503. A clock in doubt is named, but the server serves on.
+func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
+	out := struct {
+		Version string `json:"version"`
+		Error   string `json:"error,omitempty"`
+		Clock   string `json:"clock,omitempty"`
+	}{Version: s.cfg.Version}
+	if doubt := s.clockDoubt(); doubt != nil {
+		out.Clock = doubt.Error()
+	}
+	err := s.store.View(r.Context(), func(tx storage.Tx) error {
+		_, err := tx.LastSeq()
+		return err
+	})
+	if err != nil {
+		s.log.ErrorContext(r.Context(), "health check failed", "error", err)
+		out.Error = "Service Unavailable"
+		writeJSON(w, http.StatusServiceUnavailable, out)
+		return
+	}
+	writeJSON(w, http.StatusOK, out)
+}
+
+// serveAcceptClock lets an administrator declare the clock right after all,
+// see storage.Guard.
+func (s *Server) serveAcceptClock(w http.ResponseWriter, r *http.Request) {
+	scheme, value, _ := parseAuthorization(r.Header.Values("Authorization"))
+	if scheme != "basic" {
+		xrpc.WriteError(w, r, xrpc.AuthRequired(""))
+		return
+	}
+	if _, err := s.authenticateAdmin(value); err != nil {
+		xrpc.WriteError(w, r, err)
+		return
+	}
+	s.clock.Accept()
+	s.log.WarnContext(r.Context(), "an administrator accepted the clock", "now", s.clock.Now())
+	writeJSON(w, http.StatusOK, map[string]bool{"accepted": true})
+}
+
+// accountOfHost returns the account whose handle is the host.
+func (s *Server) accountOfHost(ctx context.Context, host string) (a storage.Account, err error) {
+	handle, err := syntax.ParseHandle(host)
+	if err != nil {
+		return a, storage.ErrNotFound
+	}
+	err = s.store.View(ctx, func(tx storage.Tx) error {
+		a, err = tx.AccountByHandle(handle.Normalize())
+		return err
+	})
+	if err == nil && a.Pending {
+		return storage.Account{}, storage.ErrNotFound
+	}
+	return a, err
+}
+
+// serveHandleDID proves a handle: it answers with the DID of the active
+// account whose handle is the host of the request.
+func (s *Server) serveHandleDID(w http.ResponseWriter, r *http.Request) {
+	a, err := s.accountOfHost(r.Context(), hostOf(r))
+	switch {
+	case errors.Is(err, storage.ErrNotFound) || (err == nil && !a.Active()):
+		writeText(w, http.StatusNotFound, "User not found")
+	case err != nil:
+		s.log.ErrorContext(r.Context(), "looking up a handle failed", "error", err)
+		writeText(w, http.StatusInternalServerError, "Internal Server Error")
+	default:
+		writeText(w, http.StatusOK, string(a.DID))
+	}
+}
+
+// serveTLSCheck tells a reverse proxy whether it may ask for a certificate:
+// for the server's own name and for handles that exist.
+func (s *Server) serveTLSCheck(w http.ResponseWriter, r *http.Request) {
+	domain := strings.ToLower(r.URL.Query().Get("domain"))
+	if domain == s.public.Hostname() {
+		writeJSON(w, http.StatusOK, map[string]bool{"success": true})
+		return
+	}
+	if domain == "" || !s.isHandleHost(domain) {
+		xrpc.WriteError(w, r, xrpc.InvalidRequest("handles are not provided on this domain"))
+		return
+	}
+	_, err := s.accountOfHost(r.Context(), domain)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		xrpc.WriteError(w, r, xrpc.NewError(http.StatusNotFound, "NotFound", "handle not found for this domain"))
+	case err != nil:
+		xrpc.WriteError(w, r, err)
+	default:
+		writeJSON(w, http.StatusOK, map[string]bool{"success": true})
+	}
+}
+
+// didDocument is a did:web document that this server makes.
+type didDocument struct {
+	Context            []string             `json:"@context"`
+	ID                 string               `json:"id"`
+	AlsoKnownAs        []string             `json:"alsoKnownAs,omitempty"`
+	VerificationMethod []verificationMethod `json:"verificationMethod,omitempty"`
+	Service            []didService         `json:"service"`
+}
+
+type verificationMethod struct {
+	ID                 string `json:"id"`
+	Type               string `json:"type"`
+	Controller         string `json:"controller"`
+	PublicKeyMultibase string `json:"publicKeyMultibase"`
+}
+
+type didService struct {
+	ID              string `json:"id"`
+	Type            string `json:"type"`
+	ServiceEndpoint string `json:"serviceEndpoint"`
+}
+
+// serveDIDDocument serves the did:web document of the server on its own host,
+// and that of an account on the host that its DID names.
+func (s *Server) serveDIDDocument(w http.ResponseWriter, r *http.Request) {
+	doc := didDocument{
+		Context: []string{"https://www.w3.org/ns/did/v1", "https://w3id.org/security/multikey/v1"},
+		ID:      "did:web:" + strings.ReplaceAll(strings.ToLower(r.Host), ":", "%3A"),
+		Service: []didService{{"#atproto_pds", "AtprotoPersonalDataServer", s.public.String()}},
+	}
+	if doc.ID != string(s.cfg.ServiceDID) {
+		a, err := s.accountByIdentifier(r.Context(), doc.ID)
+		// A deactivated account's document is served too: activation reads it.
+		if err != nil || a.TakedownRef != "" {
+			writeText(w, http.StatusNotFound, "Not found")
+			return
+		}
+		if a.Handle != "" {
+			doc.AlsoKnownAs = []string{"at://" + string(a.Handle)}
+		}
+		doc.VerificationMethod = []verificationMethod{{
+			doc.ID + "#atproto", "Multikey", doc.ID, strings.TrimPrefix(a.KeyID, "did:key:"),
+		}}
+	}
+	writeJSON(w, http.StatusOK, doc)
+}

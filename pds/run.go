@@ -1,0 +1,86 @@
+package pds
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/pdskit/pdskit/storage"
+)
+
+// task is background work that is done again and again.
+type task struct {
+	name  string
+	every time.Duration
+	// destructive work waits while the clock is in doubt.
+	destructive bool
+	// run does a bounded amount of work and reports whether more is left,
+	// which is then done soon.
+	run func(ctx context.Context) (more bool, err error)
+}
+
+// backlogPause is how long a task rests between two pieces of a backlog, so
+// that it does not crowd out requests.
+const backlogPause = 20 * time.Millisecond
+
+// Run does the background work of a server until ctx ends, then returns nil:
+// it finishes what a crash interrupted, collects what was deleted, prunes
+// events, removes unused blobs and tells crawlers of new events. A server
+// works without it, but nothing is ever cleaned up. Run it once for each
+// Server.
+func (s *Server) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, t := range s.tasks() {
+		wg.Go(func() { s.repeat(ctx, t) })
+	}
+	wg.Go(func() { s.notifyCrawlers(ctx) })
+	wg.Wait()
+	return nil
+}
+
+func (s *Server) repeat(ctx context.Context, t task) {
+	for {
+		more := s.runTask(ctx, t)
+		wait := t.every
+		if more {
+			wait = backlogPause
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// runTask runs a task once. An error or a panic is logged and waits for the
+// next turn.
+func (s *Server) runTask(ctx context.Context, t task) (more bool) {
+	if t.destructive && s.clockDoubt() != nil {
+		return false
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			s.log.ErrorContext(ctx, "background task panicked", "task", t.name, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			more = false
+		}
+	}()
+	more, err := t.run(ctx)
+	if err != nil && ctx.Err() == nil {
+		s.log.ErrorContext(ctx, "background task failed", "task", t.name, "error", err)
+		return false
+	}
+	return more
+}
+
+// clockDoubt returns why the clock is not believed, or nil.
+func (s *Server) clockDoubt() error {
+	return s.clock.Doubt()
+}
+
+// maintain is the task that calls the store's own maintenance.
+func (s *Server) maintain(ctx context.Context) (bool, error) {
+	return s.store.Maintain(ctx, storage.Budget{Time: time.Second, KeepAll: s.clockDoubt() != nil})
+}

@@ -1,0 +1,176 @@
+package pds
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"github.com/pdskit/pdskit/internal/lane"
+	"github.com/pdskit/pdskit/storage"
+	"github.com/pdskit/pdskit/xrpc"
+)
+
+// Server is a personal data server. It is an http.Handler, works as soon as
+// [New] has returned, and may be used concurrently. Several may live in one
+// process. The work that goes on between requests is done by [Server.Run].
+type Server struct {
+	// fixed at creation
+	cfg     Config
+	public  *url.URL
+	store   storage.Store
+	blobs   storage.BlobStore
+	clock   *storage.Guard
+	log     *slog.Logger
+	clockID uint // of this process's TIDs
+
+	// own are the methods with the rules of this package, see
+	// authenticateSession. Requests only read it.
+	own map[string]bool
+
+	xrpc      *xrpc.Server
+	mux       http.Handler
+	lanes     *lane.Group[syntax.DID, writer]
+	tids      tidClock
+	passwords *passwordHasher
+	firehose  *firehose
+	exports   *spoolPool
+	imports   chan struct{} // one element for each import that runs
+}
+
+// New makes a server from a configuration. It returns an error that names the
+// field if one is missing or wrong. It does no network I/O and starts nothing.
+func New(cfg Config) (*Server, error) {
+	public, err := cfg.check()
+	if err != nil {
+		return nil, err
+	}
+	var id [2]byte
+	if _, err := rand.Read(id[:]); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg: cfg, public: public, store: cfg.Store, blobs: cfg.Blobs, clock: cfg.Clock.(*storage.Guard), log: cfg.Logger,
+		clockID:   uint(binary.BigEndian.Uint16(id[:])) % 1024,
+		lanes:     lane.New[syntax.DID, writer](cfg.Limits.IdleLanes, cfg.Limits.LaneQueue),
+		passwords: newPasswordHasher(cfg.Limits),
+		own:       make(map[string]bool),
+		exports:   newSpoolPool(cfg.Limits.Exports, cfg.Limits.SpoolMemory, cfg.Limits.SpoolDisk),
+		imports:   make(chan struct{}, cfg.Limits.Imports),
+	}
+	s.firehose = newFirehose(s.store, s.clock, s.log, cfg.Limits)
+	s.xrpc, err = xrpc.NewServer(xrpc.Config{
+		Catalog:        cfg.Catalog,
+		Authenticators: append(append([]xrpc.Authenticator{}, cfg.Authenticators...), s.authenticators()...),
+		Limiter:        cfg.Limiter,
+		GlobalLimits:   cfg.globalLimits(),
+		LimitBypassKey: cfg.LimitBypassKey,
+		Logger:         cfg.Logger,
+		TrustedProxies: cfg.TrustedProxies,
+		Stream:         xrpc.StreamConfig{WriteTimeout: cfg.Limits.writeTimeout()},
+		Owned:          ownedMethod,
+		ValidateOutput: cfg.ValidateOutput,
+		Clock:          s.clock.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, methods := range [][]xrpc.Method{
+		s.serverMethods(), s.repoMethods(), s.syncMethods(), s.identityMethods(), s.adminMethods(), s.actorMethods(),
+	} {
+		s.xrpc.Handle(methods...)
+		for _, m := range methods {
+			s.own[m.NSID()] = true
+		}
+	}
+	s.mux = s.routes()
+	return s, nil
+}
+
+// Handle adds methods. It panics if one is registered already; see
+// [Server.Replace]. Call it before the server serves.
+func (s *Server) Handle(methods ...xrpc.Method) { s.xrpc.Handle(methods...) }
+
+// Replace adds a method in place of the one with the same NSID. Call it before
+// the server serves.
+func (s *Server) Replace(m xrpc.Method) {
+	s.xrpc.Replace(m)
+	delete(s.own, m.NSID())
+}
+
+// ServeHTTP serves XRPC and the other routes of a PDS.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// Limits of the HTTP server that ListenAndServe runs. There is no limit on the
+// time of a whole request, since exports and event streams are long; the
+// methods bound what they read and write.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 90 * time.Second
+	maxHeaderBytes    = 64 << 10
+)
+
+// ListenAndServe serves on a TCP address and runs the background work until
+// ctx ends, then shuts down: it takes no new requests, closes event streams
+// with code 1001, waits up to Limits.DrainTime for requests, and returns nil.
+func (s *Server) ListenAndServe(ctx context.Context, addr string) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	return s.Serve(ctx, l)
+}
+
+// Serve is like ListenAndServe, on listeners that exist already. It closes
+// them.
+func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
+	hs := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	failed := make(chan error, len(listeners)+1)
+	for _, l := range listeners {
+		wg.Go(func() {
+			if err := hs.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				failed <- err
+			}
+		})
+	}
+	wg.Go(func() {
+		if err := s.Run(run); err != nil {
+			failed <- err
+		}
+	})
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Limits.DrainTime)
+	defer cancel()
+	if e := errors.Join(s.Shutdown(drain), hs.Shutdown(drain)); e != nil {
+		hs.Close()
+		s.log.Warn("shutdown did not finish in time", "error", e)
+	}
+	stop()
+	wg.Wait()
+	return err
+}
+
+// Shutdown ends event streams with code 1001 and waits for them, as long as
+// ctx lives. A program that serves the Server itself calls it together with
+// http.Server.Shutdown, which leaves such connections alone.
+func (s *Server) Shutdown(ctx context.Context) error { return s.xrpc.Shutdown(ctx) }

@@ -1,0 +1,16 @@
+package pds
+
+import "time"
+
+// tasks lists the background work, see Run.
+func (s *Server) tasks() []task {
+	return []task{
+		{name: "maintain storage", every: 10 * time.Second, run: s.maintain},
+		{name: "finish interrupted sign-ups", every: time.Minute, run: s.settlePendingAccounts},
+		{name: "delete accounts that are due", every: time.Minute, destructive: true, run: s.deleteDueAccounts},
+		{name: "delete released blobs", every: 5 * time.Second, run: s.deleteReleasedBlobs},
+		{name: "sweep temporary blobs", every: 10 * time.Minute, destructive: true, run: s.sweepTemporaryBlobs},
+		{name: "find orphaned blobs", every: time.Hour, destructive: true, run: s.sweepOrphanedBlobs},
+		{name: "prune events", every: time.Minute, destructive: true, run: s.pruneEvents},
+	}
+}

@@ -1,0 +1,403 @@
+package pds
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/bluesky-social/indigo/atproto/atcrypto"
+	"github.com/bluesky-social/indigo/atproto/syntax"
+	"github.com/ipfs/go-cid"
+
+	"github.com/pdskit/pdskit/internal/lane"
+	"github.com/pdskit/pdskit/repo"
+	"github.com/pdskit/pdskit/storage"
+	"github.com/pdskit/pdskit/xrpc"
+)
+
+// maxHotNodes is how many tree nodes an account's lane may keep between
+// writes, about 1 KB each.
+const maxHotNodes = 128
+
+// maxConflicts is how often work in a lane starts again because somebody else,
+// another process, say, changed what it had read.
+const maxConflicts = 8
+
+// writer is what the lane of an account keeps between writes. What it holds
+// may be out of date; the checks in storage.Repos.Apply decide.
+type writer struct {
+	s       *Server
+	did     syntax.DID
+	loaded  bool
+	account storage.Account
+	head    storage.Head // zero: no repository yet
+	tree    *repo.Tree
+	key     atcrypto.PrivateKey
+
+	ctx context.Context // of the work that runs
+	tx  storage.Tx      // of the View that runs, if any
+}
+
+// inLane runs work in the account's lane, with the account, its head and its
+// key loaded. The work runs again, on fresh state, when it returns
+// storage.ErrConflict.
+func (s *Server) inLane(ctx context.Context, did syntax.DID, work func(ctx context.Context, w *writer) error) error {
+	err := s.lanes.Do(ctx, did, func(ctx context.Context, w *writer) (bool, error) {
+		w.s, w.did, w.ctx = s, did, ctx
+		defer func() { w.ctx, w.tx = nil, nil }()
+		for try := 0; ; try++ {
+			err := w.load(ctx)
+			if err == nil {
+				err = work(ctx, w)
+			}
+			if err == nil {
+				w.trim()
+				return true, nil
+			}
+			if !errors.Is(err, storage.ErrConflict) || try == maxConflicts {
+				// After a refusal the state is what it was; a commit that
+				// failed half-way has marked it as not loaded.
+				var refused *xrpc.Error
+				return w.loaded && errors.As(err, &refused), err
+			}
+			*w = writer{s: s, did: did, ctx: ctx}
+		}
+	})
+	var p *lane.PanicError
+	switch {
+	case errors.As(err, &p):
+		s.log.ErrorContext(ctx, "panic in a write", "did", did, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
+		return fmt.Errorf("write to %s: %w", did, err)
+	case errors.Is(err, lane.ErrFull):
+		return xrpc.NewError(http.StatusServiceUnavailable, "NotEnoughResources", "Too many writes are waiting for this account")
+	}
+	return err
+}
+
+// load reads account, head and key unless they are there.
+func (w *writer) load(ctx context.Context) error {
+	if w.loaded {
+		return nil
+	}
+	err := w.s.store.View(ctx, func(tx storage.Tx) (err error) {
+		if w.account, err = tx.Account(w.did); err != nil {
+			return err
+		}
+		w.head, err = tx.Head(w.did)
+		if errors.Is(err, storage.ErrNotFound) {
+			w.head, err = storage.Head{}, nil
+		}
+		return err
+	})
+	if errors.Is(err, storage.ErrNotFound) {
+		return errAccountNotFound()
+	}
+	if err != nil {
+		return err
+	}
+	w.loaded = true
+	return nil
+}
+
+// signer returns the account's signing key.
+func (w *writer) signer(ctx context.Context) (atcrypto.PrivateKey, error) {
+	if w.key == nil {
+		key, err := w.s.openSigningKey(ctx, w.did, w.account.KeyID)
+		if err != nil {
+			return nil, err
+		}
+		w.key = key
+	}
+	return w.key, nil
+}
+
+// node is the tree's source of blocks.
+func (w *writer) node(c cid.Cid) (block []byte, err error) {
+	if w.tx != nil {
+		return w.tx.Block(w.did, c)
+	}
+	err = w.s.store.View(w.ctx, func(tx storage.Tx) error {
+		block, err = tx.Block(w.did, c)
+		return err
+	})
+	return block, err
+}
+
+// currentTree returns the tree of the head.
+func (w *writer) currentTree() *repo.Tree {
+	if w.tree == nil {
+		if w.head.Data.Defined() {
+			w.tree = repo.LoadTree(w.head.Data, w.node)
+		} else {
+			w.tree = repo.EmptyTree()
+		}
+	}
+	return w.tree
+}
+
+// view runs fn in one View, which also serves the tree's blocks. Use it where
+// many reads are to come.
+func (w *writer) view(ctx context.Context, fn func(tx storage.Tx) error) error {
+	if w.tx != nil {
+		return fn(w.tx)
+	}
+	return w.s.store.View(ctx, func(tx storage.Tx) error {
+		w.tx = tx
+		defer func() { w.tx = nil }()
+		return fn(tx)
+	})
+}
+
+func (w *writer) trim() {
+	if w.tree != nil && w.tree.Nodes() > maxHotNodes {
+		w.tree = nil
+	}
+}
+
+// change is a set of writes to the tree with the records they write.
+type change struct {
+	writes  []repo.Write
+	records map[string]storage.Record // by path
+
+	// newBlobs are the blobs that records of this change refer to; oldBlobs
+	// those that replaced or deleted records referred to.
+	newBlobs, oldBlobs []cid.Cid
+
+	cause cause
+
+	// also runs in the Update of the commit, after it was applied.
+	also func(tx storage.Tx) error
+}
+
+// commitInfo is what a write's answer says of its commit.
+type commitInfo struct {
+	CID string `json:"cid"`
+	Rev string `json:"rev"`
+}
+
+// errBlobGone says that a blob vanished between the check and the commit.
+var errBlobGone = errors.New("pds: a referenced blob is gone")
+
+// commit applies a change to the tree, signs the new root and makes all of it
+// durable with its event. It returns nil, nil if the change has no effect. The
+// caller runs in the account's lane.
+func (w *writer) commit(ctx context.Context, ch *change) (*commitInfo, error) {
+	tree := w.currentTree()
+	var diff *repo.Diff
+	apply := func(storage.Tx) (err error) {
+		diff, err = tree.Apply(ch.writes)
+		return err
+	}
+	var err error
+	if len(ch.writes) > 4 || tree.Nodes() == 0 {
+		err = w.view(ctx, apply)
+	} else {
+		err = apply(nil)
+	}
+	if err != nil {
+		w.loaded, w.tree = false, nil
+		if errors.Is(err, storage.ErrNotFound) {
+			// A node has gone: the head has moved since it was read.
+			return nil, fmt.Errorf("%w: %w", storage.ErrConflict, err)
+		}
+		return nil, err
+	}
+	if len(diff.Ops) == 0 && w.head.CID.Defined() {
+		return nil, nil
+	}
+	done := false
+	defer func() {
+		if !done { // the tree in memory is ahead of the stored one
+			w.loaded, w.tree = false, nil
+		}
+	}()
+
+	head, err := w.sign(ctx, diff.Root)
+	if err != nil {
+		return nil, err
+	}
+	stored := storage.Commit{
+		DID: w.did, Base: w.head.CID, AccountVersion: w.account.Version, KeyID: w.account.KeyID,
+		Head: head, OldNodes: diff.OldNodes,
+	}
+	for _, n := range diff.NewNodes {
+		stored.NewNodes = append(stored.NewNodes, storage.Block(n))
+	}
+	blocks := make([]repo.Block, 0, len(diff.Proof)+len(diff.Ops)+1)
+	blocks = append(blocks, repo.Block{CID: head.CID, Data: head.Commit})
+	blocks = append(blocks, diff.Proof...)
+	for _, op := range diff.Ops {
+		if !op.CID.Defined() {
+			path, err := splitPath(op.Path)
+			if err != nil {
+				return nil, err
+			}
+			stored.Deletes = append(stored.Deletes, path)
+			continue
+		}
+		rec := ch.records[op.Path]
+		rec.Rev = head.Rev
+		stored.Puts = append(stored.Puts, rec)
+		blocks = append(blocks, repo.Block{CID: rec.CID, Data: rec.Value})
+	}
+	size := 0
+	for _, b := range blocks {
+		size += len(b.Data) + b.CID.ByteLen() + 4
+	}
+	if size > w.s.cfg.Limits.EventBytes {
+		return nil, xrpc.InvalidRequest("Too many writes. Max event size: 2MB")
+	}
+	ev := commitEvent{
+		did: w.did, commit: head.CID, rev: head.Rev, since: w.head.Rev, prevData: w.head.Data,
+		ops: diff.Ops, blocks: repo.EncodeCAR(head.CID, blocks),
+	}
+	event := ch.cause.event(w.did, eventCommit, ev.encode())
+
+	if w.s.cfg.CheckCommits {
+		if err := checkInversion(&ev, blocks, diff.Root); err != nil {
+			return nil, err
+		}
+	}
+	err = w.s.store.Update(ctx, func(tx storage.Tx) error {
+		if err := tx.Apply(&stored); err != nil {
+			return err
+		}
+		if err := settleBlobs(tx, w.did, ch); err != nil {
+			return err
+		}
+		if ch.also != nil {
+			if err := ch.also(tx); err != nil {
+				return err
+			}
+		}
+		return tx.Append(event)
+	})
+	if err != nil {
+		return nil, err
+	}
+	done = true
+	w.head = head
+	return &commitInfo{head.CID.String(), string(head.Rev)}, nil
+}
+
+// checkInversion undoes a commit from the blocks of its own event, as a relay
+// does (sync v1.1), and returns an error unless that gives the root before it.
+func checkInversion(ev *commitEvent, blocks []repo.Block, root cid.Cid) error {
+	byCID := make(map[cid.Cid][]byte, len(blocks))
+	for _, b := range blocks {
+		byCID[b.CID] = b.Data
+	}
+	got, err := repo.InvertCommit(root, ev.ops, func(c cid.Cid) ([]byte, error) {
+		if data, ok := byCID[c]; ok {
+			return data, nil
+		}
+		return nil, repo.ErrBlockNotFound
+	})
+	want := ev.prevData
+	if err == nil && !want.Defined() {
+		want, err = repo.EmptyTree().Root()
+	}
+	if err != nil {
+		return fmt.Errorf("commit %s cannot be inverted from its event: %w", ev.commit, err)
+	}
+	if got != want {
+		return fmt.Errorf("commit %s inverts to %s, not to %s", ev.commit, got, want)
+	}
+	return nil
+}
+
+// sign makes the next commit, over a root.
+func (w *writer) sign(ctx context.Context, root cid.Cid) (storage.Head, error) {
+	return w.signCommit(ctx, root, repo.NextRev(w.head.Rev, w.s.clock.Now(), w.s.clockID))
+}
+
+// signCommit makes a commit over a root.
+func (w *writer) signCommit(ctx context.Context, root cid.Cid, rev syntax.TID) (storage.Head, error) {
+	key, err := w.signer(ctx)
+	if err != nil {
+		return storage.Head{}, err
+	}
+	c := repo.Commit{DID: w.did, Version: repo.CommitVersion, Data: root, Rev: rev}
+	if err := c.Sign(key); err != nil {
+		return storage.Head{}, err
+	}
+	block, err := c.Block()
+	if err != nil {
+		return storage.Head{}, err
+	}
+	return storage.Head{CID: block.CID, Rev: rev, Data: root, Commit: block.Data}, nil
+}
+
+// settleBlobs makes the blobs that a commit refers to permanent and removes
+// those that it left without any reference.
+func settleBlobs(tx storage.Tx, did syntax.DID, ch *change) error {
+	for _, c := range ch.newBlobs {
+		b, err := tx.Blob(did, c)
+		if errors.Is(err, storage.ErrNotFound) || (err == nil && b.TakedownRef != "") {
+			return errBlobGone
+		}
+		if err != nil {
+			return err
+		}
+		if b.Temporary || !b.Public {
+			b.Temporary, b.Public = false, true
+			if err := tx.PutBlob(b); err != nil {
+				return err
+			}
+		}
+	}
+	for _, c := range ch.oldBlobs {
+		used, err := tx.BlobReferenced(did, c)
+		if err != nil {
+			return err
+		}
+		if used {
+			continue
+		}
+		b, err := tx.Blob(did, c)
+		if errors.Is(err, storage.ErrNotFound) || (err == nil && b.TakedownRef != "") {
+			continue // a blob that is taken down stays known, so that it cannot return
+		}
+		if err != nil {
+			return err
+		}
+		if err := tx.DeleteBlob(did, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recordBlobs returns the blobs that a stored record refers to.
+func recordBlobs(value []byte) ([]cid.Cid, error) {
+	if !bytes.Contains(value, []byte("mimeType")) {
+		return nil, nil // neither form of a blob is without it
+	}
+	rec, err := repo.RecordFromCBOR(value)
+	if err != nil {
+		return nil, err
+	}
+	return blobCIDs(rec), nil
+}
+
+// blobCIDs returns the distinct blobs that a record refers to.
+func blobCIDs(rec *repo.Record) []cid.Cid {
+	var out []cid.Cid
+	for _, b := range rec.Blobs {
+		if !slices.Contains(out, b.CID) {
+			out = append(out, b.CID)
+		}
+	}
+	return out
+}
+
+func splitPath(path string) (storage.RecordPath, error) {
+	if err := repo.CheckPath(path); err != nil {
+		return storage.RecordPath{}, err
+	}
+	collection, rkey, _ := cutPath(path)
+	return storage.RecordPath{Collection: syntax.NSID(collection), RKey: syntax.RecordKey(rkey)}, nil
+}
