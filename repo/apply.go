@@ -56,10 +56,16 @@ type Diff struct {
 // twice gets the last value; a value that is there already and the removal of
 // a path that is not there are no error. Apply may be called again and again;
 // each Diff describes one call. The blocks belong to the caller. If Apply
-// returns an error the tree must be dropped.
+// returns an error the tree must be dropped, unless the error is that of a
+// malformed write, which matches [ErrInvalidPath] or [ErrInvalidValue] and
+// leaves the tree as it was.
 func (t *Tree) Apply(writes []Write) (*Diff, error) {
 	if t.err != nil {
 		return nil, t.err
+	}
+	writes, err := netWrites(writes)
+	if err != nil {
+		return nil, err // nothing happened yet
 	}
 	d, err := t.apply(writes)
 	if err != nil {
@@ -69,11 +75,8 @@ func (t *Tree) Apply(writes []Write) (*Diff, error) {
 	return d, nil
 }
 
+// apply carries out checked writes, of which no two have the same path.
 func (t *Tree) apply(writes []Write) (*Diff, error) {
-	writes, err := netWrites(writes)
-	if err != nil {
-		return nil, err
-	}
 	if _, err := t.loadRoot(); err != nil {
 		return nil, err
 	}
@@ -111,7 +114,7 @@ func netWrites(writes []Write) ([]Write, error) {
 			return nil, err
 		}
 		if w.CID.Defined() && !isPlainCID(w.CID.KeyString()) {
-			return nil, fmt.Errorf("%w: value %s of %q", ErrInvalidTree, w.CID, w.Path)
+			return nil, fmt.Errorf("%w: %s at %q", ErrInvalidValue, w.CID, w.Path)
 		}
 	}
 	if len(writes) < 2 {

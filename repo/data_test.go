@@ -2,6 +2,7 @@ package repo_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"math"
@@ -12,6 +13,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/atdata"
 	"github.com/bluesky-social/indigo/atproto/syntax"
 	"github.com/ipfs/go-cid"
+	"github.com/multiformats/go-multihash"
 	"pgregory.net/rapid"
 
 	"github.com/pdskit/pdskit/repo"
@@ -490,4 +492,44 @@ func TestRandomValues(t *testing.T) {
 			t.Fatalf("indigo encodes %x, we %x (%v)", theirs, data, err)
 		}
 	})
+}
+
+func TestCIDSize(t *testing.T) {
+	// CIDs whose hash is the data itself can have any length.
+	long := func(n int) []byte { return append([]byte{1, 0x55, 0, byte(n - 4)}, make([]byte, n-4)...) }
+	for n, want := range map[int]error{repo.MaxCIDBytes: nil, repo.MaxCIDBytes + 1: repo.ErrLink} {
+		c, err := cid.Cast(long(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := append([]byte{0xd8, 0x2a, 0x58, byte(n + 1), 0}, long(n)...)
+		text := []byte(`{"$link":"` + c.String() + `"}`)
+		_, err1 := repo.DecodeJSON(text)
+		_, err2 := repo.DecodeCBOR(data)
+		_, err3 := repo.CBORToJSON(nil, data)
+		_, err4 := repo.AppendCBOR(nil, c)
+		for i, err := range []error{err1, err2, err3, err4} {
+			if !errors.Is(err, want) {
+				t.Errorf("%d bytes: %d: %v, want %v", n, i, err, want)
+			}
+		}
+		if want == nil {
+			checkRoundTrip(t, data)
+		}
+	}
+}
+
+// TestCIDs compares the CIDs that are made here with those of go-cid.
+func TestCIDs(t *testing.T) {
+	data := []byte("some data")
+	for codec, got := range map[uint64]cid.Cid{cid.DagCBOR: repo.CIDOf(data), cid.Raw: repo.RawCID(sha256.Sum256(data))} {
+		want, err := cid.V1Builder{Codec: codec, MhType: multihash.SHA2_256}.Sum(data)
+		if err != nil || got != want {
+			t.Errorf("%s, want %s (%v)", got, want, err)
+		}
+		v, err := repo.DecodeJSON([]byte(`{"$link":"` + want.String() + `"}`))
+		if err != nil || v != atdata.CIDLink(want) {
+			t.Errorf("%v, %v", v, err)
+		}
+	}
 }

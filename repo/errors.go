@@ -44,6 +44,10 @@ var (
 	// ErrInvalidPath says that a path is no "collection/rkey", or too long.
 	ErrInvalidPath = errors.New("invalid repository path")
 
+	// ErrInvalidValue says that a CID cannot be a value in a tree: it is not
+	// of version 1, DAG-CBOR or raw, sha2-256.
+	ErrInvalidValue = errors.New("invalid value")
+
 	// ErrInversion says that an operation does not describe what happened to
 	// the tree, so that it cannot be undone.
 	ErrInversion = errors.New("operation does not match the tree")

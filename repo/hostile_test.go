@@ -175,6 +175,14 @@ func TestPaths(t *testing.T) {
 			t.Errorf("%q: %v", path, err)
 		}
 	}
+	// A malformed write does not spoil the tree.
+	tree := repo.EmptyTree()
+	if _, err := tree.Apply([]repo.Write{{Path: "a.b.c/x", CID: leaf(1)}, {Path: "bad"}}); !errors.Is(err, repo.ErrInvalidPath) {
+		t.Error(err)
+	}
+	if d, err := tree.Apply(nil); err != nil || len(d.NewNodes) != 1 {
+		t.Error(err)
+	}
 	fits := "a/" + strings.Repeat("x", repo.MaxKeyBytes-2)
 	for path, valid := range map[string]bool{fits: true, fits + "x": false, "a": false, "/a": false, "a/": false, "a/b/c": false, "a/b c": false} {
 		for what, err := range map[string]error{

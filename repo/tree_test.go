@@ -442,7 +442,7 @@ func TestTreeErrors(t *testing.T) {
 	})
 	t.Run("bad value", func(t *testing.T) {
 		v0 := mustCID(t, "QmbWqxBEKC3P8tqsKc98xmWNzrzDtRLMiMPL8wBuTGsMnR")
-		if _, err := repo.LoadTree(m.root, m.store.get).Apply([]repo.Write{{Path: keys[0], CID: v0}}); !errors.Is(err, repo.ErrInvalidTree) {
+		if _, err := repo.LoadTree(m.root, m.store.get).Apply([]repo.Write{{Path: keys[0], CID: v0}}); !errors.Is(err, repo.ErrInvalidValue) {
 			t.Fatal(err)
 		}
 	})
