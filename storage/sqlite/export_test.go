@@ -25,3 +25,18 @@ func Plan(t storage.Tx, sql string) (plan string, err error) {
 	err = t.(*tx).each(func(r *rows) bool { plan += r.str(3) + "\n"; return true }, "EXPLAIN QUERY PLAN "+sql)
 	return plan, err
 }
+
+// Text returns the first column of the first row.
+func Text(t storage.Tx, sql string) (string, error) {
+	r, _, err := t.(*tx).one(sql)
+	if err != nil {
+		return "", err
+	}
+	return r.str(0), nil
+}
+
+// Queued is how many closures wait.
+func (s *Store) Queued() int { return len(s.queue) }
+
+// Path is the database file.
+func (s *Store) Path() string { return s.path }
