@@ -129,10 +129,11 @@ func (s *Server) authenticateSession(ctx context.Context, token, nsid string) (*
 	if err != nil {
 		return nil, err
 	}
-	if account.TakedownRef != "" && !s.own[nsid] {
+	outdated := claims.outdated(account)
+	switch {
+	case account.TakedownRef != "" && (outdated || !s.own[nsid]):
 		return nil, errAccountTakedown()
-	}
-	if claims.outdated(account) {
+	case outdated:
 		return nil, errTokenRevoked()
 	}
 	return &xrpc.Caller{

@@ -162,7 +162,7 @@ func TestSameAnswerForUnknownUserAndWrongPassword(t *testing.T) {
 	const floor = 60 * time.Millisecond
 	srv := pdstest.New(t, func(c *pds.Config) { c.Limits.LoginFloor = floor })
 	alice, gone := srv.CreateAccount("alice"), srv.CreateAccount("gone")
-	group, err := srv.CreateNew("group")
+	group, err := srv.Server.CreateAccount(t.Context(), pds.NewAccount{Handle: "crew" + srv.Config.HandleDomains[0]})
 	ok(t, err)
 	app := newAppPassword(t, gone, "phone", false)
 	setTakedown(t, srv, gone.DID, true)
@@ -177,7 +177,7 @@ func TestSameAnswerForUnknownUserAndWrongPassword(t *testing.T) {
 		{"not an identifier", "???", "wrong"},
 		{"empty", "", ""},
 		{"empty password", string(alice.Handle), ""},
-		{"account without password", string(group), ""},
+		{"account without password", string(group.Handle), ""},
 		{"password of 513 characters", string(alice.Handle), strings.Repeat("x", 513)},
 		{"wrong password of 512 characters", string(alice.Handle), strings.Repeat("x", 512)},
 		{"taken down, wrong password", string(gone.Handle), "wrong"},
