@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -38,12 +37,29 @@ func live(rule xrpc.Rule, fn func(context.Context, *liveParams, *xrpc.Stream) er
 	return xrpc.Subscription(liveNSID, rule, fn)
 }
 
+// serve starts a server. Before the test ends all its handlers have returned,
+// those of streams too, for which net/http does not wait.
+func serve(t *testing.T, h http.Handler, set ...func(*http.Server)) *httptest.Server {
+	t.Helper()
+	var wg sync.WaitGroup
+	t.Cleanup(wg.Wait)
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		wg.Add(1)
+		defer wg.Done()
+		h.ServeHTTP(w, r)
+	}))
+	for _, f := range set {
+		f(srv.Config)
+	}
+	srv.Start()
+	t.Cleanup(srv.Close)
+	return srv
+}
+
 // dial opens a stream of the handler's server.
 func dial(t *testing.T, h http.Handler, path string, protocols ...string) (*websocket.Conn, *http.Response) {
 	t.Helper()
-	srv := httptest.NewServer(h)
-	t.Cleanup(srv.Close)
-	conn, res, err := websocket.Dial(t.Context(), srv.URL+path, &websocket.DialOptions{Subprotocols: protocols})
+	conn, res, err := websocket.Dial(t.Context(), serve(t, h).URL+path, &websocket.DialOptions{Subprotocols: protocols})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -386,8 +402,7 @@ func TestStreamLimits(t *testing.T) {
 	b, _ := dial(t, srv, "/xrpc/"+liveNSID)
 	<-entered
 	<-entered
-	hs := httptest.NewServer(srv)
-	defer hs.Close()
+	hs := serve(t, srv)
 	_, res, err := websocket.Dial(t.Context(), hs.URL+"/xrpc/"+liveNSID, nil)
 	if err == nil || res.StatusCode != 503 {
 		t.Errorf("a third stream: %v", err)
@@ -412,8 +427,7 @@ func TestShutdown(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	}))
-	hs := httptest.NewServer(srv)
-	defer hs.Close()
+	hs := serve(t, srv)
 	var closes sync.WaitGroup
 	for range 3 {
 		conn, _, err := websocket.Dial(t.Context(), hs.URL+"/xrpc/"+liveNSID, nil)
@@ -465,8 +479,7 @@ func TestStreamPing(t *testing.T) {
 			ended <- context.Cause(ctx)
 			return nil
 		}))
-	hs := httptest.NewServer(srv)
-	defer hs.Close()
+	hs := serve(t, srv)
 	pings := make(chan struct{}, 100)
 	conn, _, err := websocket.Dial(t.Context(), hs.URL+"/xrpc/"+liveNSID, &websocket.DialOptions{
 		OnPingReceived: func(context.Context, []byte) bool {
@@ -566,14 +579,8 @@ func TestLongStream(t *testing.T) {
 		}
 		return nil
 	}))
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	hs := &http.Server{Handler: srv, WriteTimeout: 10 * time.Millisecond, ReadTimeout: 10 * time.Millisecond}
-	go func() { _ = hs.Serve(ln) }()
-	defer hs.Close()
-	conn, _, err := websocket.Dial(t.Context(), "http://"+ln.Addr().String()+"/xrpc/"+liveNSID, nil)
+	hs := serve(t, srv, func(s *http.Server) { s.WriteTimeout, s.ReadTimeout = 10*time.Millisecond, 10*time.Millisecond })
+	conn, _, err := websocket.Dial(t.Context(), hs.URL+"/xrpc/"+liveNSID, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
