@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -227,5 +228,21 @@ func TestShellViews(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestDocNameLimits(t *testing.T) {
+	s := newStore(t)
+	for _, c := range []struct {
+		kind, key int
+		ok        bool
+	}{{64, 1024, true}, {65, 1, false}, {1, 1025, false}} {
+		err := update(s, func(tx storage.Tx) error {
+			_, err := tx.PutDoc(storage.Doc{Kind: strings.Repeat("k", c.kind), Key: strings.Repeat("x", c.key)})
+			return err
+		})
+		if (err == nil) != c.ok {
+			t.Errorf("a kind of %d and a key of %d bytes: %v", c.kind, c.key, err)
+		}
 	}
 }

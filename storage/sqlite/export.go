@@ -12,12 +12,15 @@ import (
 // rows come as they lie. Only staged records with revs of their own may stand
 // in another order, and must be sorted.
 //
+// A rev that is NULL stands for the rev of the import: most rows have it, and
+// to read it as text again and again would cost.
+//
 // A CID that is both a node's and a record's is left to the node; of several
 // records with one CID the newest is taken.
 const (
-	exportNodes         = "SELECT CASE rev WHEN '' THEN ? ELSE rev END, cid, data FROM nodes WHERE id BETWEEN ? AND ? ORDER BY id DESC"
-	exportNodesSorted   = "SELECT CASE rev WHEN '' THEN ? ELSE rev END AS r, cid, data FROM nodes WHERE id BETWEEN ? AND ? ORDER BY r DESC"
-	exportRecords       = "SELECT rev, cid, value FROM records WHERE id BETWEEN ? AND ? ORDER BY id DESC"
+	exportNodes         = "SELECT nullif(rev, ''), cid, data FROM nodes WHERE id BETWEEN ? AND ? ORDER BY id DESC"
+	exportNodesSorted   = "SELECT nullif(rev, ''), cid, data FROM nodes WHERE id BETWEEN ? AND ? ORDER BY CASE rev WHEN '' THEN ? ELSE rev END DESC"
+	exportRecords       = "SELECT nullif(rev, ?), cid, value FROM records WHERE id BETWEEN ? AND ? ORDER BY id DESC"
 	exportRecordsSorted = "SELECT rev, cid, value FROM records WHERE generation = ? ORDER BY rev DESC"
 
 	withoutDups = ` AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.cid_key = records.cid_key AND n.id BETWEEN ? AND ? AND n.cid = records.cid)`
@@ -66,7 +69,7 @@ func (t *tx) export(did syntax.DID, since string, yield func(storage.Block) bool
 	base, dups, ordered := g.str(3), g.int(4) > 0, g.bool(5)
 
 	nodesSQL, recordsSQL := exportNodes, exportRecords
-	args := []any{first, last}
+	nodesArgs, args := []any{first, last}, []any{base, first, last}
 	switch {
 	case ordered && dups:
 		recordsSQL, args = exportRecordsOnce, []any{first, last, last, first, last}
@@ -76,14 +79,14 @@ func (t *tx) export(did syntax.DID, since string, yield func(storage.Block) bool
 		recordsSQL, args = exportRecordsSorted, []any{a.generation}
 	}
 	if !ordered {
-		nodesSQL = exportNodesSorted
+		nodesSQL, nodesArgs = exportNodesSorted, append(nodesArgs, base)
 	}
-	nodes, err := t.stream(since, nodesSQL, base, first, last)
+	nodes, err := t.stream(since, base, nodesSQL, nodesArgs...)
 	if err != nil {
 		return err
 	}
 	defer nodes.stop()
-	records, err := t.stream(since, recordsSQL, args...)
+	records, err := t.stream(since, base, recordsSQL, args...)
 	if err != nil {
 		return err
 	}
@@ -111,11 +114,12 @@ type stream struct {
 	t     *tx
 	r     *rows
 	since string
+	base  string // the rev that NULL stands for
 	more  bool
 	rev   string // of the next block, if there is more
 }
 
-func (t *tx) stream(since, sql string, args ...any) (*stream, error) {
+func (t *tx) stream(since, base, sql string, args ...any) (*stream, error) {
 	if err := t.usable(); err != nil {
 		return nil, err
 	}
@@ -124,7 +128,7 @@ func (t *tx) stream(since, sql string, args ...any) (*stream, error) {
 		return nil, t.fail(err)
 	}
 	t.open = append(t.open, r)
-	s := &stream{t: t, r: r, since: since}
+	s := &stream{t: t, r: r, since: since, base: base}
 	return s, s.advance()
 }
 
@@ -137,7 +141,9 @@ func (s *stream) advance() error {
 	if !s.more {
 		return s.r.failure()
 	}
-	s.rev = s.r.str(0)
+	if s.rev = s.r.str(0); s.rev == "" {
+		s.rev = s.base
+	}
 	if s.since != "" && s.rev <= s.since {
 		s.more = false
 	}

@@ -28,7 +28,7 @@ type Options struct {
 // subtest, that does nothing else before it, because the killed children run
 // that function again.
 func Run(t *testing.T, open func(t testing.TB, clock storage.Clock) storage.Store, opts Options) {
-	for _, c := range slices.Concat(txCases, accountCases, repoCases, listCases, generationCases,
+	for _, c := range slices.Concat(txCases, accountCases, repoCases, randomCases, listCases, generationCases,
 		eventCases, blobCases, docCases, maintainCases, concurrencyCases, reopenCases, killCases) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Cleanup(func() {
