@@ -120,7 +120,7 @@ func (s *Server) Apply(ctx context.Context, b Batch) (*Result, error) {
 		return nil, err
 	}
 	var res *Result
-	err = s.inLane(ctx, b.Account, func(ctx context.Context, w *writer) error {
+	err = s.pipeline(ctx, b.Account, func(ctx context.Context, w *writer) (*pending, error) {
 		res = &Result{Ops: make([]OpResult, 0, len(ops))}
 		return w.applyBatch(ctx, &b, ops, res)
 	})
@@ -249,9 +249,9 @@ func backlinkOf(collection syntax.NSID, v map[string]any) string {
 const maxBacklinks = 100
 
 // applyBatch does a prepared batch in the account's lane.
-func (w *writer) applyBatch(ctx context.Context, b *Batch, ops []preparedOp, res *Result) error {
+func (w *writer) applyBatch(ctx context.Context, b *Batch, ops []preparedOp, res *Result) (*pending, error) {
 	if err := mayWrite(&w.account); err != nil {
-		return err
+		return nil, err
 	}
 	ch := &change{
 		records: make(map[string]storage.Record, len(ops)),
@@ -260,34 +260,35 @@ func (w *writer) applyBatch(ctx context.Context, b *Batch, ops []preparedOp, res
 	plan := func(storage.Tx) error { return w.plan(b, ops, ch, res) }
 	var err error
 	if len(ops) > 4 {
+		// One View for all, of a state that has every commit before this one.
+		if err := w.drain(); err != nil {
+			return nil, err
+		}
 		err = w.view(ctx, plan)
 	} else {
 		err = plan(nil)
 	}
 	if errors.Is(err, storage.ErrNotFound) {
 		// A block or record that the head names is gone: it has moved.
-		return fmt.Errorf("%w: %w", storage.ErrConflict, err)
+		return nil, fmt.Errorf("%w: %w", storage.ErrConflict, err)
 	}
-	if err != nil {
-		return err
+	if err != nil || len(ch.writes) == 0 {
+		return nil, err
 	}
-	if len(ch.writes) == 0 {
-		return nil
-	}
-	info, err := w.commit(ctx, ch)
-	if err != nil {
-		return err
-	}
-	if info != nil {
+	p, err := w.commit(ctx, ch)
+	if p != nil {
 		res.Commit = w.head
 	}
-	return nil
+	return p, err
 }
 
 // plan turns prepared writes into a change of the tree, against the current
 // state.
 func (w *writer) plan(b *Batch, ops []preparedOp, ch *change, res *Result) error {
-	tree := w.currentTree()
+	tree, err := w.currentTree()
+	if err != nil {
+		return err
+	}
 	overlay := map[string]cid.Cid{} // what earlier writes of this batch did
 	current := func(path string) (cid.Cid, error) {
 		if c, ok := overlay[path]; ok {

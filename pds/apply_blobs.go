@@ -55,6 +55,9 @@ func (w *writer) forgetBlobs(ch *change, path storage.RecordPath, overlay map[st
 	if _, written := overlay[path.String()]; written {
 		return nil
 	}
+	if err := w.drain(); err != nil {
+		return err
+	}
 	return w.view(w.ctx, func(tx storage.Tx) error {
 		rec, err := tx.Record(w.did, path.Collection, path.RKey)
 		if err != nil {
@@ -68,6 +71,9 @@ func (w *writer) forgetBlobs(ch *change, path storage.RecordPath, overlay map[st
 
 // replaceBacklinks deletes older records that point at the same target.
 func (w *writer) replaceBacklinks(ch *change, op *preparedOp, overlay map[string]cid.Cid) error {
+	if err := w.drain(); err != nil {
+		return err
+	}
 	return w.view(w.ctx, func(tx storage.Tx) error {
 		older, err := tx.ListBacklinks(w.did, op.Collection, op.backlink, maxBacklinks)
 		if err != nil {

@@ -57,11 +57,15 @@ func (s *Server) writeBatch(ctx context.Context, repoParam string, validate *boo
 // ownRepo resolves a repo parameter, DID or handle, to the account that the
 // caller uses.
 func (s *Server) ownRepo(ctx context.Context, repoParam string) (syntax.DID, error) {
+	caller := xrpc.CallerFrom(ctx)
+	if caller != nil && repoParam == string(caller.Account) {
+		return caller.Account, nil
+	}
 	acct, err := s.accountByIdentifier(ctx, repoParam)
 	if err != nil {
 		return "", err
 	}
-	if caller := xrpc.CallerFrom(ctx); caller == nil || caller.Account != acct.DID {
+	if caller == nil || caller.Account != acct.DID {
 		return "", xrpc.NewError(http.StatusUnauthorized, "AuthenticationRequired", "The repo is not the caller's")
 	}
 	return acct.DID, nil

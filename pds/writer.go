@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -26,6 +29,9 @@ const maxHotNodes = 128
 // another process, say, changed what it had read.
 const maxConflicts = 8
 
+// conflictPause is how much longer each further attempt waits.
+const conflictPause = 2 * time.Millisecond
+
 // writer is what the lane of an account keeps between writes. What it holds
 // may be out of date; the checks in storage.Repos.Apply decide.
 type writer struct {
@@ -37,33 +43,89 @@ type writer struct {
 	tree    *repo.Tree
 	key     atcrypto.PrivateKey
 
+	last *pending // the newest commit, if it may not be stored yet
+
 	ctx context.Context // of the work that runs
 	tx  storage.Tx      // of the View that runs, if any
 }
 
 // inLane runs work in the account's lane, with the account, its head and its
-// key loaded. The work runs again, on fresh state, when it returns
-// storage.ErrConflict.
+// key loaded and every commit before it stored. The work runs again, on fresh
+// state, when it returns storage.ErrConflict.
 func (s *Server) inLane(ctx context.Context, did syntax.DID, work func(ctx context.Context, w *writer) error) error {
+	return s.retry(ctx, did, func(ctx context.Context, w *writer) error {
+		if err := w.drain(); err != nil {
+			return err
+		}
+		if err := w.load(ctx); err != nil {
+			return err
+		}
+		return work(ctx, w)
+	})
+}
+
+// pipeline prepares a commit in the account's lane and stores it outside of
+// it, so that the next one can be prepared meanwhile and reach the disk
+// together with it. The work returns nil if there is nothing to store.
+//
+// A commit that fails takes the ones prepared on top of it along: they name it
+// as their base, so that Apply refuses them, and are prepared anew.
+func (s *Server) pipeline(ctx context.Context, did syntax.DID, prepare func(ctx context.Context, w *writer) (*pending, error)) error {
+	for try := 0; ; try++ {
+		var p, before *pending
+		err := s.retry(ctx, did, func(ctx context.Context, w *writer) (err error) {
+			if try > 0 || w.last != nil && w.last.failed.Load() {
+				_ = w.drain() // what failed is prepared anew by its own caller
+				w.reset()
+			}
+			if err := w.load(ctx); err != nil {
+				return err
+			}
+			if p, err = prepare(ctx, w); err != nil || p == nil {
+				return err
+			}
+			before, w.last = w.last, p
+			return nil
+		})
+		if err == nil && p != nil {
+			err = p.settle(ctx, s.store, before)
+		}
+		if !errors.Is(err, storage.ErrConflict) || try == maxConflicts {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Duration(try) * conflictPause):
+		}
+	}
+}
+
+// retry runs work in the account's lane, again while it returns
+// storage.ErrConflict.
+func (s *Server) retry(ctx context.Context, did syntax.DID, work func(ctx context.Context, w *writer) error) error {
 	err := s.lanes.Do(ctx, did, func(ctx context.Context, w *writer) (bool, error) {
 		w.s, w.did, w.ctx = s, did, ctx
 		defer func() { w.ctx, w.tx = nil, nil }()
 		for try := 0; ; try++ {
-			err := w.load(ctx)
-			if err == nil {
-				err = work(ctx, w)
-			}
+			err := work(ctx, w)
 			if err == nil {
 				w.trim()
 				return true, nil
 			}
-			if !errors.Is(err, storage.ErrConflict) || try == maxConflicts {
-				// After a refusal the state is what it was; a commit that
-				// failed half-way has marked it as not loaded.
-				var refused *xrpc.Error
-				return w.loaded && errors.As(err, &refused), err
+			if errors.Is(err, storage.ErrConflict) && try < maxConflicts {
+				_ = w.drain()
+				w.reset()
+				continue
 			}
-			*w = writer{s: s, did: did, ctx: ctx}
+			// After a refusal the state is what it was; a commit that failed
+			// half-way has marked it as not loaded.
+			var refused *xrpc.Error
+			if w.loaded && errors.As(err, &refused) {
+				return true, err
+			}
+			_ = w.drain() // the next state is read after all that is under way
+			return false, err
 		}
 	})
 	var p *lane.PanicError
@@ -75,6 +137,62 @@ func (s *Server) inLane(ctx context.Context, did syntax.DID, work func(ctx conte
 		return xrpc.NewError(http.StatusServiceUnavailable, "NotEnoughResources", "Too many writes are waiting for this account")
 	}
 	return err
+}
+
+// pending is a commit that is signed but not yet stored.
+type pending struct {
+	update func(tx storage.Tx) error
+
+	// entered is closed when the store has begun with the commit: whatever is
+	// given to the store from then on comes after it.
+	entered chan struct{}
+	once    sync.Once
+	done    chan struct{} // closed when its fate is known
+	failed  atomic.Bool   // valid after done
+}
+
+func newPending(update func(tx storage.Tx) error) *pending {
+	return &pending{update: update, entered: make(chan struct{}), done: make(chan struct{})}
+}
+
+func (p *pending) enter() { p.once.Do(func() { close(p.entered) }) }
+
+// settle stores the commit, after the one before it has entered the store. A
+// caller that is gone does not stop it, since others may build on it.
+func (p *pending) settle(ctx context.Context, store storage.Store, before *pending) error {
+	if before != nil {
+		<-before.entered
+	}
+	defer close(p.done)
+	defer p.enter()
+	p.failed.Store(true) // also if the store panics
+	err := store.Update(context.WithoutCancel(ctx), func(tx storage.Tx) error {
+		p.enter()
+		return p.update(tx)
+	})
+	p.failed.Store(err != nil)
+	return err
+}
+
+// drain waits until every commit prepared so far is stored. It returns
+// storage.ErrConflict, with the state reset, if one was not.
+func (w *writer) drain() error {
+	if w.last == nil {
+		return nil
+	}
+	<-w.last.done
+	failed := w.last.failed.Load()
+	w.last = nil
+	if failed {
+		w.reset()
+		return fmt.Errorf("%w: a commit before this one failed", storage.ErrConflict)
+	}
+	return nil
+}
+
+// reset forgets everything that was read.
+func (w *writer) reset() {
+	*w = writer{s: w.s, did: w.did, ctx: w.ctx, last: w.last}
 }
 
 // load reads account, head and key unless they are there.
@@ -126,16 +244,20 @@ func (w *writer) node(c cid.Cid) (block []byte, err error) {
 	return block, err
 }
 
-// currentTree returns the tree of the head.
-func (w *writer) currentTree() *repo.Tree {
+// currentTree returns the tree of the head. A tree that is not in memory is
+// read from the store, which must have the head for that.
+func (w *writer) currentTree() (*repo.Tree, error) {
 	if w.tree == nil {
+		if err := w.drain(); err != nil {
+			return nil, err
+		}
 		if w.head.Data.Defined() {
 			w.tree = repo.LoadTree(w.head.Data, w.node)
 		} else {
 			w.tree = repo.EmptyTree()
 		}
 	}
-	return w.tree
+	return w.tree, nil
 }
 
 // view runs fn in one View, which also serves the tree's blocks. Use it where
@@ -167,9 +289,6 @@ type change struct {
 	newBlobs, oldBlobs []cid.Cid
 
 	cause cause
-
-	// also runs in the Update of the commit, after it was applied.
-	also func(tx storage.Tx) error
 }
 
 // commitInfo is what a write's answer says of its commit.
@@ -181,17 +300,19 @@ type commitInfo struct {
 // errBlobGone says that a blob vanished between the check and the commit.
 var errBlobGone = errors.New("pds: a referenced blob is gone")
 
-// commit applies a change to the tree, signs the new root and makes all of it
-// durable with its event. It returns nil, nil if the change has no effect. The
-// caller runs in the account's lane.
-func (w *writer) commit(ctx context.Context, ch *change) (*commitInfo, error) {
-	tree := w.currentTree()
+// commit applies a change to the tree in memory, signs the new root and
+// returns what is to be stored, with its event. It returns nil, nil if the
+// change has no effect. The caller runs in the account's lane.
+func (w *writer) commit(ctx context.Context, ch *change) (*pending, error) {
+	tree, err := w.currentTree()
+	if err != nil {
+		return nil, err
+	}
 	var diff *repo.Diff
 	apply := func(storage.Tx) (err error) {
 		diff, err = tree.Apply(ch.writes)
 		return err
 	}
-	var err error
 	if len(ch.writes) > 4 || tree.Nodes() == 0 {
 		err = w.view(ctx, apply)
 	} else {
@@ -261,26 +382,18 @@ func (w *writer) commit(ctx context.Context, ch *change) (*commitInfo, error) {
 			return nil, err
 		}
 	}
-	err = w.s.store.Update(ctx, func(tx storage.Tx) error {
+	done = true
+	w.head = head
+	did := w.did
+	return newPending(func(tx storage.Tx) error {
 		if err := tx.Apply(&stored); err != nil {
 			return err
 		}
-		if err := settleBlobs(tx, w.did, ch); err != nil {
+		if err := settleBlobs(tx, did, ch); err != nil {
 			return err
 		}
-		if ch.also != nil {
-			if err := ch.also(tx); err != nil {
-				return err
-			}
-		}
 		return tx.Append(event)
-	})
-	if err != nil {
-		return nil, err
-	}
-	done = true
-	w.head = head
-	return &commitInfo{head.CID.String(), string(head.Rev)}, nil
+	}), nil
 }
 
 // checkInversion undoes a commit from the blocks of its own event, as a relay
