@@ -91,12 +91,13 @@ type repo struct {
 	head    storage.Head
 	nodes   map[cid.Cid]string
 	records map[string]storage.Record
+	others  map[string][]cid.Cid // references by URIs that are no records
 }
 
 // newRepo stores the n-th account.
 func (e *env) newRepo(n int) *repo {
 	e.Helper()
-	r := &repo{e: e, acct: e.account(n), nodes: map[cid.Cid]string{}, records: map[string]storage.Record{}}
+	r := &repo{e: e, acct: e.account(n), nodes: map[cid.Cid]string{}, records: map[string]storage.Record{}, others: map[string][]cid.Cid{}}
 	e.put(&r.acct)
 	return r
 }
@@ -208,6 +209,16 @@ func (r *repo) check() {
 				return fmt.Errorf("Block %q: %w", data, err)
 			}
 			same(e, "a block", string(got), data)
+		}
+		for _, list := range r.others {
+			for _, c := range list {
+				refs[c] = true
+			}
+		}
+		for c := range refs {
+			if ok, err := tx.BlobReferenced(r.did(), c); err != nil || !ok {
+				return fmt.Errorf("BlobReferenced is %v (%w) for a blob that is", ok, err)
+			}
 		}
 		usage.RepoBlocks = int64(len(want))
 		usage.ReferencedBlobs = int64(len(refs))

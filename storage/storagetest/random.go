@@ -23,15 +23,17 @@ var randomCases = []testCase{
 			for step := range randomSteps {
 				r := repos[rng.IntN(len(repos))]
 				switch {
-				case rng.IntN(10) == 0:
+				case rng.IntN(6) == 0:
 					r.randomImport(rng)
+				case rng.IntN(4) == 0:
+					r.randomRefs(rng)
 				default:
 					r.randomCommit(rng)
 				}
 				if rng.IntN(10) == 0 {
 					e.maintain(storage.Budget{})
 				}
-				if step%4 == 0 {
+				if step%4 == 0 && r.head.CID.Defined() {
 					r.check()
 				}
 			}
@@ -104,6 +106,7 @@ func (r *repo) randomImport(rng *rand.Rand) {
 	staged := map[string]storage.Record{}
 	nodes := map[cid.Cid]storage.Block{}
 	for range 3 {
+		r.randomRefs(rng)
 		chunk, some := r.randomRecords(rng), randomNodes(rng)
 		for i := range chunk {
 			chunk[i].Rev = revN(1 + rng.IntN(r.rev+1))
@@ -129,4 +132,18 @@ func (r *repo) randomImport(rng *rand.Rand) {
 		blocks = append(blocks, n)
 	}
 	r.published(c, blocks, records)
+}
+
+// randomRefs sets the references of something that is no record.
+func (r *repo) randomRefs(rng *rand.Rand) {
+	r.e.Helper()
+	uri := fmt.Sprint("urn:", rng.IntN(3))
+	var list []cid.Cid
+	for b := range 4 {
+		if rng.IntN(3) == 0 {
+			list = append(list, blobCID(fmt.Sprint(b)))
+		}
+	}
+	r.e.update(func(tx storage.Tx) error { return tx.SetBlobRefs(r.did(), uri, list) })
+	r.others[uri] = list
 }

@@ -222,7 +222,7 @@ var repoCases = []testCase{
 	},
 	{
 		name: "repos/takedown",
-		rule: "A takedown marks a record, which stays where it is; an empty ref takes the mark away, and so does the removal of the record.",
+		rule: "A takedown marks a record, which stays where it is; the mark stays when the record changes; an empty ref takes it away, and so does the removal of the record.",
 		run: func(e *env) {
 			r := e.newRepo(1)
 			r.apply([]storage.Record{record("com.example.a/1", "one"), record("com.example.a/2", "two")})
@@ -252,6 +252,9 @@ var repoCases = []testCase{
 			matches(e, "SetRecordTakedown of no record", set("9", "mod"), storage.ErrNotFound)
 			matches(e, "SetRecordTakedown", set("1", "mod"), nil)
 			same(e, "the mark", mark(), "mod")
+			r.check()
+			r.apply([]storage.Record{record("com.example.a/1", "changed to evade")})
+			same(e, "the mark of a changed record", mark(), "mod")
 			r.check()
 			matches(e, "SetRecordTakedown", set("1", ""), nil)
 			same(e, "the mark", mark(), "")
