@@ -106,6 +106,9 @@ func (s *Server) Replace(m xrpc.Method) {
 	delete(s.own, m.NSID())
 }
 
+// Methods returns all methods, in order of their NSIDs.
+func (s *Server) Methods() []xrpc.Method { return s.xrpc.Methods() }
+
 // ServeHTTP serves XRPC and the other routes of a PDS.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
