@@ -1,6 +1,10 @@
 package sqlite
 
-import "github.com/pdskit/pdskit/storage"
+import (
+	"strings"
+
+	"github.com/pdskit/pdskit/storage"
+)
 
 // Limits, for tests at their edges.
 const (
@@ -22,7 +26,7 @@ func Exec(t storage.Tx, sql string) error {
 
 // Plan returns SQLite's plan of a query.
 func Plan(t storage.Tx, sql string) (plan string, err error) {
-	err = t.(*tx).each(func(r *rows) bool { plan += r.str(3) + "\n"; return true }, "EXPLAIN QUERY PLAN "+sql)
+	err = t.(*tx).each(func(r *rows) bool { plan += r.str(3) + "\n"; return true }, "EXPLAIN QUERY PLAN "+strings.ReplaceAll(sql, "?", "1"))
 	return plan, err
 }
 
@@ -40,3 +44,11 @@ func (s *Store) Queued() int { return len(s.queue) }
 
 // Path is the database file.
 func (s *Store) Path() string { return s.path }
+
+// Statements are the texts of all statements that the connection has prepared.
+func Statements(t storage.Tx) (list []string) {
+	for sql := range t.(*tx).c.stmts {
+		list = append(list, sql)
+	}
+	return list
+}

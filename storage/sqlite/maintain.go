@@ -49,9 +49,10 @@ func (s *Store) Maintain(ctx context.Context, budget storage.Budget) (more bool,
 	return false, nil
 }
 
-// sweepGenerations collects the rows of dropped generations.
+// sweepGenerations collects the rows of dropped generations. The condition
+// state <> 1 tells SQLite that the index of unpublished ones holds them.
 func sweepGenerations(t *tx) (int64, error) {
-	r, ok, err := t.one("SELECT id FROM generations WHERE state = 2 LIMIT 1")
+	r, ok, err := t.one("SELECT id FROM generations WHERE state = 2 AND state <> 1 LIMIT 1")
 	if err != nil || !ok {
 		return 0, err
 	}
@@ -93,7 +94,7 @@ func sweepAccounts(t *tx) (int64, error) {
 			return n, err
 		}
 	}
-	const some = "SELECT id FROM blobs WHERE account = ? ORDER BY id LIMIT ?"
+	const some = "SELECT id FROM blobs WHERE account = ? ORDER BY cid LIMIT ?"
 	if _, err := t.exec("INSERT OR IGNORE INTO released (key) SELECT key FROM blobs WHERE id IN ("+some+")", id, maintainRows); err != nil {
 		return 0, err
 	}

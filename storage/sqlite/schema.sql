@@ -86,7 +86,7 @@ CREATE TABLE records (
 CREATE UNIQUE INDEX records_path ON records (generation, collection, rkey);
 CREATE INDEX records_rev ON records (generation, rev, collection, rkey);
 CREATE INDEX records_cid ON records (cid_key);
-CREATE INDEX records_backlink ON records (generation, backlink, collection, rev) WHERE backlink IS NOT NULL;
+CREATE INDEX records_backlink ON records (generation, backlink, collection, rev, rkey) WHERE backlink IS NOT NULL;
 
 CREATE TABLE collections (
 	generation  INTEGER NOT NULL,

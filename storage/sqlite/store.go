@@ -191,7 +191,7 @@ func prepareFile(c *conn) (lastSeq int64, err error) {
 	case version != schemaVersion:
 		return 0, fmt.Errorf("the file has schema version %d, this program knows %d", version, schemaVersion)
 	default:
-		if err := c.script("UPDATE generations SET state = 2 WHERE state = 0"); err != nil {
+		if err := c.script("UPDATE generations SET state = 2 WHERE state = 0 AND state <> 1"); err != nil {
 			return 0, err
 		}
 	}

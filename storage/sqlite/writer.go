@@ -175,13 +175,16 @@ func (w *writer) start(r *request) {
 		} else {
 			_, err = w.c.exec("SAVEPOINT closure")
 		}
+		if err != nil {
+			err = fmt.Errorf("sqlite: begin: %w", err)
+		}
 	}
 	if err != nil {
 		if len(w.batch) > 0 {
 			w.lose()
 		}
 		w.solo = false
-		r.err = fmt.Errorf("sqlite: begin: %w", err)
+		r.err = err
 		close(r.done)
 		return
 	}
