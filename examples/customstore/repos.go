@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"iter"
 	"slices"
 	"strings"
@@ -26,37 +27,19 @@ type staged struct {
 	created time.Time
 }
 
-// treeNode is a row: a node of a tree and the rev that brought it, empty if it
-// was staged.
-type treeNode struct {
-	storage.Block
-	Rev syntax.TID
-}
-
-// record is a row.
+// record is a row: a record, or a node of a tree, which has no path and, if it
+// was staged, no rev.
 type record struct{ storage.Record }
 
-func (n treeNode) block() (syntax.TID, storage.Block) { return n.Rev, n.Block }
-func (r record) block() (syntax.TID, storage.Block) {
-	return r.Rev, storage.Block{CID: r.CID, Data: r.Value}
-}
+func (r record) size() int64 { return int64(len(r.Value)) }
 
-func (n treeNode) size() int64 { return int64(len(n.Data)) }
-func (r record) size() int64   { return int64(len(r.Value)) }
-
-func (n treeNode) index(at, scope string) []entry { return blockIndex(n.CID, n.Rev, at, scope) }
-
-func (r record) index(at, scope string) []entry {
-	keys := blockIndex(r.CID, r.Rev, at, scope)
+// index finds blocks by CID (c) and in the order of revs (s).
+func (r record) index(at, scope string) []string {
+	keys := []string{key("c"+scope, r.CID, r.Rev, at), key("s"+scope, r.Rev, at)}
 	if r.Backlink != "" {
-		keys = append(keys, entry{key("l"+scope, r.Collection, r.Backlink, r.Rev, r.RKey), ""})
+		keys = append(keys, key("l"+scope, r.Collection, r.Backlink, r.Rev, r.RKey))
 	}
-	return append(keys, refIndex(r.Blobs, r.RecordPath.String(), scope)...)
-}
-
-// blockIndex finds blocks by CID (c) and in the order of revs (s).
-func blockIndex(c cid.Cid, rev syntax.TID, at, scope string) []entry {
-	return []entry{{key("c"+scope, c), key("", rev, at)}, {key("s"+scope, rev, at), ""}}
+	return append(keys, refIndex(r.Blobs, r.String(), scope)...)
 }
 
 // repoOf returns the account and what is published of it.
@@ -80,7 +63,7 @@ func (t *tx) Apply(c *storage.Commit) error {
 		return storage.ErrConflict
 	}
 	if c.Generation != 0 {
-		if g, ok := get[staged](t, key("w", int64(c.Generation))); !ok || g.account != a.number {
+		if g, err := found[staged](t, key("w", int64(c.Generation))); err != nil || g.account != a.number {
 			return storage.ErrNotFound
 		}
 		t.set(key("w", int64(c.Generation)), nil)
@@ -107,26 +90,22 @@ func (t *tx) Apply(c *storage.Commit) error {
 func (t *tx) fill(id int64, nodes []storage.Block, records []storage.Record, rev syntax.TID) {
 	for _, b := range nodes {
 		if at := key("n", id, b.CID); !t.any(at) {
-			b.Data = slices.Clone(b.Data)
-			t.set(at, treeNode{b, rev})
+			t.set(at, record{storage.Record{CID: b.CID, Rev: rev, Value: slices.Clone(b.Data)}})
 		}
 	}
 	for _, r := range records {
 		at := key("r", id, r.Collection, r.RKey)
-		old, _ := get[record](t, at)
-		r.Value, r.Blobs = slices.Clone(r.Value), slices.Clone(r.Blobs)
+		old, _ := found[record](t, at)
+		r.Rev, r.Value, r.Blobs = cmp.Or(rev, r.Rev), slices.Clone(r.Value), slices.Clone(r.Blobs)
 		r.TakedownRef = old.TakedownRef // the mark is the path's
-		if rev != "" {
-			r.Rev = rev
-		}
 		t.set(at, record{r})
 	}
 }
 
-// shown returns a copy of a record as callers get it.
+// shown returns a copy of a record as callers get it, and says no to nodes.
 func shown(r record) (storage.Record, bool) {
 	r.Value, r.Blobs = slices.Clone(r.Value), nil
-	return r.Record, true
+	return r.Record, r.RKey != ""
 }
 
 // Record implements storage.Repos.
@@ -142,10 +121,9 @@ func (t *tx) ListRecords(did syntax.DID, collection syntax.NSID, r storage.Range
 	_, repo, _ := t.repoOf(did)
 	prefix := key("r", repo.ID, collection)
 	from, to := prefix, after(prefix)
-	switch {
-	case r.After != "" && r.Reverse:
+	if r.After != "" && r.Reverse {
 		to = key(prefix, r.After)
-	case r.After != "":
+	} else if r.After != "" {
 		from = after(key(prefix, r.After))
 	}
 	return page(t, t.root.between(from, to, r.Reverse), r.Limit, shown)
@@ -172,7 +150,7 @@ func (t *tx) ListCollections(did syntax.DID) (list []syntax.NSID, err error) {
 		list = append(list, syntax.NSID(name))
 		k, more = t.first(all, after(key(all, name)))
 	}
-	return list, nil
+	return list, t.ended
 }
 
 // SetRecordTakedown implements storage.Repos.
@@ -193,21 +171,11 @@ func (t *tx) Block(did syntax.DID, c cid.Cid) ([]byte, error) {
 	if err == nil && r.Head.CID == c {
 		return slices.Clone(r.Head.Commit), nil
 	}
-	for _, at := range t.rows(key("c", r.ID, c), "") {
-		_, b := t.blockAt(at)
-		return b.Data, nil
+	b, ok := t.newest(r.ID, c)
+	if !ok {
+		return nil, storage.ErrNotFound
 	}
-	return nil, storage.ErrNotFound
-}
-
-// blockAt returns a copy of a node or record.
-func (t *tx) blockAt(at any) (syntax.TID, storage.Block) {
-	v, _ := t.root.get(at.(string))
-	rev, b := v.(interface {
-		block() (syntax.TID, storage.Block)
-	}).block()
-	b.Data = slices.Clone(b.Data)
-	return rev, b
+	return slices.Clone(b.Value), nil
 }
 
 // Export implements storage.Repos. Staged nodes have no rev: they stand last in
@@ -216,23 +184,20 @@ func (t *tx) Export(did syntax.DID, since syntax.TID) iter.Seq2[storage.Block, e
 	return func(yield func(storage.Block, error) bool) {
 		_, r, err := t.repoOf(did)
 		if err != nil || since == "" || r.Head.Rev > since {
-			head := storage.Block{CID: r.Head.CID, Data: slices.Clone(r.Head.Commit)}
-			if !yield(head, err) || err != nil {
+			if !yield(storage.Block{CID: r.Head.CID, Data: slices.Clone(r.Head.Commit)}, err) || err != nil {
 				return
 			}
 		}
 		all, base := key("s", r.ID), after(key("s", r.ID, r.Base))
-		staged := all + "\x01"
-		for _, part := range [][2]string{{base, after(all)}, {all, staged}, {staged, base}} {
-			for _, at := range t.root.between(part[0], part[1], true) {
-				rev, b := t.blockAt(at)
-				if rev == "" {
-					rev = r.Base
-				}
-				if since != "" && rev <= since {
+		for _, part := range [][2]string{{base, after(all)}, {all, all + "\x01"}, {all + "\x01", base}} {
+			for _, v := range t.root.between(part[0], part[1], true) {
+				b := v.(record)
+				if since != "" && cmp.Or(b.Rev, r.Base) <= since {
 					break
 				}
-				if t.newest(r.ID, b.CID) == at && !yield(b, nil) {
+				newest, _ := t.newest(r.ID, b.CID)
+				is := newest.Rev == b.Rev && newest.RecordPath == b.RecordPath
+				if is && !yield(storage.Block{CID: b.CID, Data: slices.Clone(b.Value)}, nil) {
 					return
 				}
 			}
@@ -241,12 +206,12 @@ func (t *tx) Export(did syntax.DID, since syntax.TID) iter.Seq2[storage.Block, e
 }
 
 // newest returns which of the rows with a CID came last.
-func (t *tx) newest(id int64, c cid.Cid) any {
-	group := key("c", id, c)
-	for _, at := range t.root.between(group, after(group), true) {
-		return at
+func (t *tx) newest(id int64, c cid.Cid) (record, bool) {
+	all := key("c", id, c)
+	for _, v := range t.root.between(all, after(all), true) {
+		return v.(record), true
 	}
-	return nil
+	return record{}, false
 }
 
 // NewGeneration implements storage.Repos.
@@ -271,9 +236,164 @@ func (t *tx) Stage(g storage.Generation, nodes []storage.Block, records []storag
 
 // DropGeneration implements storage.Repos.
 func (t *tx) DropGeneration(g storage.Generation) error {
-	if at := key("w", int64(g)); t.any(at) {
-		t.set(at, nil)
-		t.set(key("g", int64(g)), true)
+	t.dropStaged(key("w", int64(g)), func(staged) bool { return true })
+	return t.err
+}
+
+// blob is a row.
+type blob struct{ storage.Blob }
+
+func (b blob) size() int64 { return b.Size }
+
+func (b blob) index(at, _ string) []string {
+	if b.Temporary {
+		return []string{key("k", b.Key) + at, key("T", b.CreatedAt.UnixMilli()) + at}
+	}
+	return []string{key("k", b.Key) + at}
+}
+
+// refs is a row: what a thing that is no record refers to.
+type refs struct {
+	uri   string
+	blobs []cid.Cid
+}
+
+func (r refs) index(_, scope string) []string { return refIndex(r.blobs, r.uri, scope) }
+
+// refIndex finds what refers to a blob: in the scope of a repo the records, in
+// that of an account other things.
+func refIndex(blobs []cid.Cid, uri, scope string) (keys []string) {
+	for _, c := range blobs {
+		keys = append(keys, key("f"+scope, c, uri))
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+func (t *tx) blobAt(owner syntax.DID, c cid.Cid) string {
+	a, _ := t.account(owner)
+	return key("b", a.number, c)
+}
+
+// Blob implements storage.Blobs.
+func (t *tx) Blob(owner syntax.DID, c cid.Cid) (storage.Blob, error) {
+	b, err := found[blob](t, t.blobAt(owner, c))
+	return b.Blob, err
+}
+
+// PutBlob implements storage.Blobs.
+func (t *tx) PutBlob(b storage.Blob) error {
+	if _, err := t.account(b.Owner); err != nil {
+		return err
+	}
+	if old, err := t.Blob(b.Owner, b.CID); err == nil && old.Key != b.Key {
+		t.set(key("R", old.Key), old.Key)
+	}
+	b.CreatedAt = millis(b.CreatedAt)
+	t.set(t.blobAt(b.Owner, b.CID), blob{b})
+	return t.err
+}
+
+// DeleteBlob implements storage.Blobs.
+func (t *tx) DeleteBlob(owner syntax.DID, c cid.Cid) error {
+	if b, err := t.Blob(owner, c); err == nil {
+		t.set(t.blobAt(owner, c), nil)
+		t.set(key("R", b.Key), b.Key)
+	}
+	return t.err
+}
+
+// SetBlobRefs implements storage.Blobs.
+func (t *tx) SetBlobRefs(owner syntax.DID, uri string, blobs []cid.Cid) error {
+	a, err := t.account(owner)
+	if err != nil {
+		return err
+	}
+	t.set(key("j", a.number, uri), refs{uri, slices.Clone(blobs)})
+	return t.err
+}
+
+// BlobReferenced implements storage.Blobs.
+func (t *tx) BlobReferenced(owner syntax.DID, c cid.Cid) (bool, error) {
+	a, r, _ := t.repoOf(owner)
+	return t.any(key("f", a.number, c)) || t.any(key("f", r.ID, c)), t.ended
+}
+
+// referenced yields the CIDs above a bound that the scopes refer to, each once
+// in the order of their strings, with the rest of the first entry's key.
+func (t *tx) referenced(bound string, scopes ...string) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for {
+			var c, rest string
+			for _, scope := range scopes {
+				k, _ := t.first("f"+scope, "f"+scope+bound+"\x01")
+				first, of, _ := strings.Cut(k[min(1+scopeBytes, len(k)):], "\x00")
+				if first != "" && (c == "" || first < c) {
+					c, rest = first, of
+				}
+			}
+			if bound = c; c == "" || !yield(c, rest) {
+				return
+			}
+		}
+	}
+}
+
+// ListBlobRefs implements storage.Blobs.
+func (t *tx) ListBlobRefs(owner syntax.DID, since syntax.TID, after string, limit int) (list []cid.Cid, err error) {
+	_, r, _ := t.repoOf(owner)
+	for c := range t.referenced(after, r.scope()) {
+		newer, _ := page(t, t.rows(key("f", r.ID, c), ""), 1, func(r record) (record, bool) { return r, r.Rev > since })
+		if len(list) >= limit {
+			break
+		}
+		if len(newer) > 0 {
+			list = append(list, cid.MustParse(c))
+		}
+	}
+	return list, t.ended
+}
+
+// ListMissingBlobs implements storage.Blobs.
+func (t *tx) ListMissingBlobs(owner syntax.DID, after string, limit int) (list []storage.BlobRef, err error) {
+	a, r, _ := t.repoOf(owner)
+	for c, rest := range t.referenced(after, r.scope(), a.scope()) {
+		if len(list) >= limit {
+			break
+		}
+		uri := strings.TrimSuffix(rest, "\x00")
+		if t.any(key("f", r.ID, c) + rest) {
+			uri = "at://" + string(owner) + "/" + uri
+		}
+		if !t.any(key("b", a.number, c)) {
+			list = append(list, storage.BlobRef{CID: cid.MustParse(c), URI: uri})
+		}
+	}
+	return list, t.ended
+}
+
+// ListTemporaryBlobs implements storage.Blobs.
+func (t *tx) ListTemporaryBlobs(before time.Time, limit int) ([]storage.Blob, error) {
+	return page(t, t.root.between("T", key("T", before.UnixMilli()), false), limit, func(b blob) (storage.Blob, bool) {
+		own, _ := t.Blob(b.Owner, b.CID)
+		return b.Blob, own.Key == b.Key
+	})
+}
+
+// BlobKeyUsed implements storage.Blobs.
+func (t *tx) BlobKeyUsed(k string) (bool, error) {
+	return t.any(key("k", k)) || t.any(key("R", k)), t.ended
+}
+
+// ReleasedBlobs implements storage.Blobs.
+func (t *tx) ReleasedBlobs(limit int) ([]string, error) {
+	return page(t, t.rows("R", ""), limit, func(k string) (string, bool) { return k, true })
+}
+
+// ForgetReleasedBlobs implements storage.Blobs.
+func (t *tx) ForgetReleasedBlobs(keys []string) error {
+	for _, k := range keys {
+		t.set(key("R", k), nil)
 	}
 	return t.err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"hash/maphash"
 	"iter"
 )
@@ -17,18 +18,12 @@ type node struct {
 
 var seed = maphash.MakeSeed()
 
-func (n *node) get(key string) (any, bool) {
-	for n != nil && n.key != key {
-		if key < n.key {
-			n = n.left
-		} else {
-			n = n.right
-		}
+// get returns nil if there is no such key.
+func (n *node) get(key string) any {
+	for _, v := range n.between(key, key+"\x00", false) {
+		return v
 	}
-	if n == nil {
-		return nil, false
-	}
-	return n.value, true
+	return nil
 }
 
 // split returns what is below key and the rest.
@@ -47,11 +42,8 @@ func (n *node) split(key string) (below, rest *node) {
 
 // join is the union of two maps; every key of r is above those of l.
 func join(l, r *node) *node {
-	if l == nil {
-		return r
-	}
-	if r == nil {
-		return l
+	if l == nil || r == nil {
+		return cmp.Or(l, r)
 	}
 	if l.priority > r.priority {
 		top := *l
@@ -77,25 +69,23 @@ func (n *node) put(key string, value any) *node {
 }
 
 // between yields what is in [from, to), upwards or downwards.
-func (n *node) between(from, to string, down bool) iter.Seq2[string, any] {
+func (n *node) between(from, to string, down bool) rows {
 	return func(yield func(string, any) bool) { n.walk(from, to, down, yield) }
 }
+
+// rows are keys with their values.
+type rows = iter.Seq2[string, any]
 
 func (n *node) walk(from, to string, down bool, yield func(string, any) bool) bool {
 	if n == nil {
 		return true
 	}
-	first, last := n.left, n.right
-	if down {
-		first, last = last, first
-	}
-	// A side that is out of range is not entered.
 	low, high := n.key < from, n.key >= to
-	if !(low && !down || high && down) && !first.walk(from, to, down, yield) {
-		return false
+	left := func() bool { return low || n.left.walk(from, to, down, yield) }
+	here := func() bool { return low || high || yield(n.key, n.value) }
+	right := func() bool { return high || n.right.walk(from, to, down, yield) }
+	if down {
+		return right() && here() && left()
 	}
-	if !low && !high && !yield(n.key, n.value) {
-		return false
-	}
-	return low && down || high && !down || last.walk(from, to, down, yield)
+	return left() && here() && right()
 }
