@@ -40,30 +40,31 @@ type systemClock struct{}
 func (systemClock) Now() time.Time { return time.Now() }
 
 // Guard is a Clock that does not follow a wall clock into an unexplained
-// future. While the wall clock leads by more than [MaxClockStep] over what the
-// monotonic clock explains (at the start: by more than [MaxStartLead] over the
-// highest stored time), Now continues from the last trusted time, and Doubt
-// says why. Destructive work waits as long as there is doubt. A clock that
-// steps back is followed: what is numbered by time is then the last number
-// plus one.
+// future. While the wall clock leads by more than [MaxClockStep] over the
+// highest time that was ever trusted plus what has passed since by the
+// monotonic clock (at the start: by more than [MaxStartLead] over the highest
+// stored time), Now continues from there, and Doubt says why. Destructive work
+// waits as long as there is doubt. A clock that steps back is followed, and
+// may return: what is numbered by time is meanwhile the last number plus one.
 //
 // The doubt ends when the wall clock is plausible again, or by Accept.
 type Guard struct {
 	clock Clock
 
-	mu sync.Mutex // guards following 3 fields
-	// The last trusted time, and Elapsed at that moment.
-	base   time.Time
-	baseAt time.Duration
-	doubt  bool
+	mu sync.Mutex // guards following field
+	// zero is the wall clock's time at Elapsed zero, the latest that was
+	// trusted.
+	zero time.Time
 }
 
 // NewGuard returns a Guard over clock. The highest time that was ever stored
 // is zero for a new store.
 func NewGuard(clock Clock, highest time.Time) *Guard {
-	g := &Guard{clock: clock, baseAt: clock.Elapsed(), base: clock.Now()}
-	if !highest.IsZero() && g.base.Sub(highest) > MaxStartLead {
-		g.base, g.doubt = highest, true
+	g := &Guard{clock: clock, zero: clock.Now().Round(0).Add(-clock.Elapsed())}
+	if !highest.IsZero() {
+		if stored := highest.Round(0).Add(-clock.Elapsed()); g.zero.Sub(stored) > MaxStartLead {
+			g.zero = stored
+		}
 	}
 	return g
 }
@@ -73,14 +74,23 @@ func NewGuard(clock Clock, highest time.Time) *Guard {
 func (g *Guard) Now() time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	now, _ := g.now()
+	return now
+}
+
+// now returns the trusted time and by how much the wall clock leads, if it is
+// not trusted. The caller holds mu.
+func (g *Guard) now() (now time.Time, lead time.Duration) {
 	wall, elapsed := g.clock.Now().Round(0), g.clock.Elapsed()
-	explained := g.base.Add(elapsed - g.baseAt)
-	if wall.Sub(explained) > MaxClockStep {
-		g.doubt = true
-		return explained
+	explained := g.zero.Add(elapsed)
+	lead = wall.Sub(explained)
+	switch {
+	case lead > MaxClockStep:
+		return explained, lead
+	case lead > 0:
+		g.zero = wall.Add(-elapsed)
 	}
-	g.base, g.baseAt, g.doubt = wall, elapsed, false
-	return wall
+	return wall, 0
 }
 
 // Elapsed is that of the guarded clock.
@@ -89,21 +99,21 @@ func (g *Guard) Elapsed() time.Duration { return g.clock.Elapsed() }
 // Doubt returns nil while the wall clock is plausible, else an error that says
 // by how much it leads.
 func (g *Guard) Doubt() error {
-	now := g.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.doubt {
+	_, lead := g.now()
+	if lead == 0 {
 		return nil
 	}
-	lead := g.clock.Now().Sub(now).Round(time.Second)
-	return fmt.Errorf("the clock is %v ahead of what has been stored and of the monotonic clock: correct it, or accept it", lead)
+	return fmt.Errorf("the clock is %v ahead of what has been stored and of the monotonic clock: correct it, or accept it",
+		lead.Round(time.Second))
 }
 
 // Accept trusts the wall clock as it is now.
 func (g *Guard) Accept() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.base, g.baseAt, g.doubt = g.clock.Now().Round(0), g.clock.Elapsed(), false
+	g.zero = g.clock.Now().Round(0).Add(-g.clock.Elapsed())
 }
 
 // GuardOf returns the Guard that the store keeps, if it has one: a store that

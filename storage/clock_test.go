@@ -35,6 +35,11 @@ func TestGuardFollowsExplainedTime(t *testing.T) {
 	if got := g.Now(); !got.Equal(c.wall) || g.Doubt() != nil {
 		t.Fatal("a step back was not followed")
 	}
+	c.pass(time.Hour)
+	c.wall = c.wall.Add(365 * 24 * time.Hour)
+	if got := g.Now(); !got.Equal(c.wall) || g.Doubt() != nil {
+		t.Fatal("the return from a step back was not followed")
+	}
 }
 
 func TestGuardRefusesJumps(t *testing.T) {
