@@ -1,47 +1,55 @@
-// Command customstore shows a database of one's own under pdskit: a
-// storage.Store that is written outside the SDK, in less than 800 lines, and
-// passes the SDK's own suite. It is one ordered map in memory, whose snapshots
-// cost nothing. Copy it as a start: it forgets everything when it ends.
+// Command customstore is a PDS on a database of one's own: a storage.Store
+// that is written outside the SDK, in less than 800 lines, and passes the SDK's
+// own suite. It is one ordered map in memory, whose snapshots cost nothing.
+// Copy it as a start: it forgets everything when it ends.
 //
 //	go run ./examples/customstore
 //
-// creates an account in such a store and lists what is there.
+// serves http://localhost:2583, with a PLC directory of its own and handles
+// under .test.
 package main
 
 import (
 	"context"
-	"fmt"
 	"log"
-	"time"
+	"os/signal"
+	"syscall"
 
+	"github.com/bluesky-social/indigo/atproto/atcrypto"
+
+	"github.com/pdskit/pdskit/identity"
+	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/storage"
+	"github.com/pdskit/pdskit/storage/blobs"
 )
 
 func main() {
-	store := New(storage.SystemClock())
-	if err := run(context.Background(), store); err != nil {
-		log.Fatal(err)
-	}
-	if err := store.Close(); err != nil {
+	clock := storage.SystemClock()
+	store := New(clock)
+	defer store.Close()
+	plc := must(identity.NewMemoryPLC(identity.MemoryPLCConfig{}))
+	rotation := must(atcrypto.GeneratePrivateKeyK256())
+	srv := must(pds.New(pds.Config{
+		PublicURL: "http://localhost:2583",
+		DevMode:   true, // plain http and local addresses
+		Store:     store,
+		Blobs:     blobs.NewMemory(clock),
+		Registry:  identity.NewPLCRegistry(plc.Client(), rotation, ""),
+		Directory: must(identity.NewResolver(identity.ResolverConfig{PLC: plc.Client(), AllowPrivate: true})),
+		Keys:      must(pds.SealedKeys(pds.NewMasterKey())),
+		Secret:    pds.NewMasterKey(),
+	}))
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	log.Print("serving http://localhost:2583; accounts get handles under .test")
+	if err := srv.ListenAndServe(ctx, "localhost:2583"); err != nil {
 		log.Fatal(err)
 	}
 }
 
-// run adds an account, and prints all of them.
-func run(ctx context.Context, store storage.Store) error {
-	alice := storage.Account{DID: "did:web:alice.test", Handle: "alice.test", CreatedAt: time.Now()}
-	err := store.Update(ctx, func(tx storage.Tx) error {
-		_, err := tx.PutAccount(alice)
-		return err
-	})
+func must[T any](v T, err error) T {
 	if err != nil {
-		return err
+		log.Fatal(err)
 	}
-	return store.View(ctx, func(tx storage.Tx) error {
-		list, err := tx.ListAccounts(storage.AccountCursor{}, 100)
-		for _, a := range list {
-			fmt.Println(a.CreatedAt.Format(time.DateTime), a.DID, a.Handle)
-		}
-		return err
-	})
+	return v
 }

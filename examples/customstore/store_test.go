@@ -2,11 +2,14 @@ package main
 
 import (
 	"bufio"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/pdskit/pdskit/pds"
+	"github.com/pdskit/pdskit/pds/pdstest"
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/storage/storagetest"
 )
@@ -19,13 +22,19 @@ func TestStore(t *testing.T) {
 	}, storagetest.Options{})
 }
 
-func TestRun(t *testing.T) {
-	s := New(storage.SystemClock())
-	if err := run(t.Context(), s); err != nil {
-		t.Fatal(err)
+// TestServer runs a whole server on the store.
+func TestServer(t *testing.T) {
+	srv := pdstest.New(t, func(cfg *pds.Config) { cfg.Store = New(storage.SystemClock()) })
+	alice := srv.CreateAccount("alice")
+	uri, cid := alice.CreateRecord("app.bsky.feed.post", map[string]any{
+		"$type": "app.bsky.feed.post", "text": "hello", "createdAt": "2026-01-01T00:00:00Z",
+	})
+	var got struct {
+		Records []struct{ URI, CID string }
 	}
-	if err := run(t.Context(), s); err == nil {
-		t.Fatal("the same account twice")
+	alice.Get("com.atproto.repo.listRecords", url.Values{"repo": {string(alice.DID)}, "collection": {"app.bsky.feed.post"}}, &got)
+	if len(got.Records) != 1 || got.Records[0].URI != uri || got.Records[0].CID != cid {
+		t.Fatalf("%+v, want %s %s", got.Records, uri, cid)
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 //	ab/abcd+ef      the blob with the key "abcd/ef"
 //
 // The first two characters of a key name its folder, so there are never more
-// than 37*38+36 folders, and going through them in order goes through the keys
+// than 38*39+38 folders, and going through them in order goes through the keys
 // in order. No folder has three characters but tmp. A "+" stands for "/":
 // keys are never paths, and a key may be the beginning of another.
 const (
