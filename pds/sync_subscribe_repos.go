@@ -34,19 +34,17 @@ func (w streamWriter) writeInfo(ctx context.Context, name, message string) error
 }
 
 func (w streamWriter) writeFrames(ctx context.Context, frames [][]byte) error {
-	json := w.stream.Protocol() == xrpc.ProtocolJSON
-	for _, frame := range frames {
-		if json {
+	if w.stream.Protocol() == xrpc.ProtocolJSON {
+		shared := frames
+		frames = make([][]byte, len(shared))
+		for i, frame := range shared {
 			var err error
-			if frame, err = jsonFrame(frame); err != nil {
+			if frames[i], err = jsonFrame(frame); err != nil {
 				return err
 			}
 		}
-		if err := w.stream.SendFrame(ctx, frame); err != nil {
-			return err
-		}
 	}
-	return nil
+	return w.stream.SendFrames(ctx, frames...)
 }
 
 // jsonFrame returns a message frame of xrpc.v0.cbor, as eventFrame makes it, in
