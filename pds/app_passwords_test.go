@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pdskit/pdskit/pds/pdstest"
+	"github.com/pdskit/pdskit/storage"
 )
 
 const createAppPasswordNSID = "com.atproto.server.createAppPassword"
@@ -119,6 +120,19 @@ func TestAppPasswordsListAndRevoke(t *testing.T) {
 	ok(t, err)
 	_, err = refresh(t, srv, alice.Refresh)
 	ok(t, err)
+}
+
+// A session does not outlive its app password, however that went.
+func TestSessionEndsWithAppPassword(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t)
+	alice := srv.CreateAccount("alice")
+	s := login(t, srv, string(alice.DID), newAppPassword(t, alice, "phone", false))
+	ok(t, srv.Config.Store.Update(t.Context(), func(tx storage.Tx) error {
+		return tx.DeleteDoc("app-password", string(alice.DID)+"/phone")
+	}))
+	_, err := refresh(t, srv, s.RefreshJwt)
+	wantError(t, err, 400, "ExpiredToken")
 }
 
 func TestAppPasswordLimits(t *testing.T) {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
@@ -182,10 +184,11 @@ func (s *Server) activeReader() xrpc.Rule {
 	return s.optionalAccess(accessRule{scopes: standardAccess, oauthAny: true})
 }
 
-// serviceOr is for methods that also take a service token of an account here.
-func (s *Server) serviceOr(r accessRule) xrpc.Rule {
+// serviceOrCheck is for methods that also take a service token of an account
+// here.
+func (s *Server) serviceOrCheck(r accessRule) xrpc.Check {
 	check := s.check(r)
-	return xrpc.Required(func(ctx context.Context, c *xrpc.Caller) error {
+	return func(ctx context.Context, c *xrpc.Caller) error {
 		if c.Kind != xrpc.KindService {
 			return check(ctx, c)
 		}
@@ -198,7 +201,7 @@ func (s *Server) serviceOr(r accessRule) xrpc.Rule {
 			return errAccountTakedown()
 		}
 		return err
-	})
+	}
 }
 
 // optionalService is for methods that take a service token or nothing.
@@ -224,9 +227,22 @@ func (s *Server) moderatorOr(r accessRule) xrpc.Rule {
 }
 
 // uploadRule is for uploadBlob, which also works while an account is
-// deactivated. OAuth callers need a scope for the type of the blob.
+// deactivated. OAuth callers need a scope for the type that they name.
 func (s *Server) uploadRule() xrpc.Rule {
-	return s.serviceOr(accessRule{scopes: standardAccess, oauthAny: true})
+	check := s.serviceOrCheck(accessRule{scopes: standardAccess, oauthAny: true})
+	return xrpc.Required(func(ctx context.Context, c *xrpc.Caller) error {
+		if c.Kind == xrpc.KindOAuth {
+			name, _, err := mime.ParseMediaType(xrpc.RequestFrom(ctx).Header.Get("Content-Type"))
+			if err != nil {
+				name = "application/octet-stream"
+			}
+			kind, _, _ := strings.Cut(name, "/")
+			if err := requireScope(c, "blob:"+name, "blob:"+kind+"/*", "blob:*/*"); err != nil {
+				return err
+			}
+		}
+		return check(ctx, c)
+	})
 }
 
 // importRule is for importRepo.

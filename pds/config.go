@@ -3,12 +3,12 @@ package pds
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"strings"
 	"time"
 
@@ -109,6 +109,9 @@ type Config struct {
 	// LimitBypassKey, if set, exempts requests whose header
 	// x-ratelimit-bypass equals it.
 	LimitBypassKey string
+
+	// LimitBypassIPs are the addresses that rate limits do not hold for.
+	LimitBypassIPs []netip.Prefix
 
 	// TrustedProxies are the peers whose X-Forwarded-For header is believed,
 	// besides loopback, link-local and unique-local ones.
@@ -334,8 +337,11 @@ func (c *Config) check() (*url.URL, error) {
 	def(&c.Version, "pdskit")
 	def(&c.Info.Name, public.Host)
 	c.Limits.setDefaults()
-	if c.Limits.BlobBytes < 0 || c.Limits.ImportBytes < 0 {
-		return bad("Limits", "%w", errors.New("sizes must not be negative"))
+	limits := reflect.ValueOf(c.Limits)
+	for i := range limits.NumField() {
+		if limits.Field(i).Int() < 0 {
+			return bad("Limits."+limits.Type().Field(i).Name, "must not be negative")
+		}
 	}
 	return public, nil
 }

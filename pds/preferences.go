@@ -77,14 +77,11 @@ func storedPreferences(tx storage.Docs, did syntax.DID) ([]preference, storage.D
 // date, which most of them do not get to see, means. It returns nil without a
 // birth date.
 func declaredAge(birthDate string, now time.Time) (json.RawMessage, error) {
-	if len(birthDate) < len(time.DateOnly) {
-		return nil, nil
-	}
-	born, err := time.Parse(time.DateOnly, birthDate[:len(time.DateOnly)])
+	at, err := syntax.ParseDatetimeLenient(birthDate)
 	if err != nil {
 		return nil, nil
 	}
-	now = now.UTC()
+	born, now := at.Time().UTC(), now.UTC()
 	age := now.Year() - born.Year()
 	if now.Month() < born.Month() || now.Month() == born.Month() && now.Day() < born.Day() {
 		age--

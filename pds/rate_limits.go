@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/subtle"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -156,6 +158,10 @@ func (s *Server) checkFailures(ctx context.Context, l xrpc.Limit) error {
 
 // limitsBypassed reports whether a request is exempt from limits.
 func (s *Server) limitsBypassed(r *http.Request) bool {
+	ip := xrpc.ClientIP(r.Context())
+	if slices.ContainsFunc(s.cfg.LimitBypassIPs, func(p netip.Prefix) bool { return p.Contains(ip) }) {
+		return true
+	}
 	key := r.Header.Get(xrpc.BypassHeader)
 	return key != "" && s.cfg.LimitBypassKey != "" &&
 		subtle.ConstantTimeCompare([]byte(key), []byte(s.cfg.LimitBypassKey)) == 1

@@ -97,7 +97,7 @@ func (s *Server) newSession(tx storage.Docs, a *storage.Account, app *appPasswor
 	if err != nil {
 		return sessionTokens{}, err
 	}
-	if over := len(docs) + 1 - s.cfg.Limits.Sessions; over > 0 {
+	if over := min(len(docs)+1-s.cfg.Limits.Sessions, len(docs)); over > 0 {
 		slices.SortFunc(docs, func(x, y storage.Doc) int { return x.Expires.Compare(y.Expires) })
 		for _, d := range docs[:over] {
 			if err := tx.DeleteDoc(docSession, d.Key); err != nil {
@@ -125,7 +125,7 @@ func putSession(tx storage.Docs, d storage.Doc, ses *session) error {
 
 // nextToken takes a refresh token of an account and returns the id of the next
 // one, and the scope of the session. It returns errTokenRevoked for a token
-// that is used up or whose session has ended.
+// that is used up, or whose session or app password is gone.
 func (s *Server) nextToken(tx storage.Docs, did syntax.DID, id string) (next, scope string, err error) {
 	key, number := sessionID(id)
 	d, err := tx.GetDoc(docSession, key)
@@ -138,6 +138,15 @@ func (s *Server) nextToken(tx storage.Docs, did syntax.DID, id string) (next, sc
 	var ses session
 	if err := json.Unmarshal(d.Value, &ses); err != nil {
 		return "", "", err
+	}
+	if ses.App != "" {
+		_, err := tx.GetDoc(docAppPassword, appPasswordKey(did, ses.App))
+		if errors.Is(err, storage.ErrNotFound) {
+			return "", "", errTokenRevoked()
+		}
+		if err != nil {
+			return "", "", err
+		}
 	}
 	now := s.clock.Now()
 	if number < ses.Number {
