@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
@@ -74,7 +73,7 @@ func (s *Server) pipeline(ctx context.Context, did syntax.DID, prepare func(ctx 
 	for try := 0; ; try++ {
 		var p, before *pending
 		err := s.retry(ctx, did, func(ctx context.Context, w *writer) (err error) {
-			if try > 0 || w.last != nil && w.last.failed.Load() {
+			if try > 0 || w.last != nil && w.last.hasFailed() {
 				_ = w.drain() // what failed is prepared anew by its own caller
 				w.reset()
 			}
@@ -148,11 +147,21 @@ type pending struct {
 	entered chan struct{}
 	once    sync.Once
 	done    chan struct{} // closed when its fate is known
-	failed  atomic.Bool   // valid after done
+	failed  bool          // valid after done
 }
 
 func newPending(update func(tx storage.Tx) error) *pending {
 	return &pending{update: update, entered: make(chan struct{}), done: make(chan struct{})}
+}
+
+// hasFailed reports whether the commit is known to have failed.
+func (p *pending) hasFailed() bool {
+	select {
+	case <-p.done:
+		return p.failed
+	default:
+		return false
+	}
 }
 
 func (p *pending) enter() { p.once.Do(func() { close(p.entered) }) }
@@ -165,12 +174,12 @@ func (p *pending) settle(ctx context.Context, store storage.Store, before *pendi
 	}
 	defer close(p.done)
 	defer p.enter()
-	p.failed.Store(true) // also if the store panics
+	p.failed = true // also if the store panics
 	err := store.Update(context.WithoutCancel(ctx), func(tx storage.Tx) error {
 		p.enter()
 		return p.update(tx)
 	})
-	p.failed.Store(err != nil)
+	p.failed = err != nil
 	return err
 }
 
@@ -181,7 +190,7 @@ func (w *writer) drain() error {
 		return nil
 	}
 	<-w.last.done
-	failed := w.last.failed.Load()
+	failed := w.last.failed
 	w.last = nil
 	if failed {
 		w.reset()
