@@ -142,7 +142,7 @@ func (s *Server) newCreation(ctx context.Context, a NewAccount) (*creation, erro
 			return nil, err
 		}
 	}
-	acct.CreatedAt = s.clock.Now()
+	acct.CreatedAt = s.clock.Now().Truncate(time.Millisecond)
 	if a.DID != "" {
 		return c, s.bringIdentity(ctx, c)
 	}

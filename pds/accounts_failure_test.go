@@ -44,7 +44,7 @@ func wantNoTrace(t *testing.T, srv *pdstest.PDS, reg *faultyRegistry, in map[str
 			t.Errorf("%s lives on: %v", did, err)
 		}
 	}
-	if err := post(t, srv, createAccount, auth, in, nil); err != nil {
+	if err := post(t, srv, createAccountNSID, auth, in, nil); err != nil {
 		t.Errorf("the second attempt: %v", err)
 	}
 }
@@ -66,7 +66,7 @@ func TestSignUpFailureLeavesNoTrace(t *testing.T) {
 			srv := pdstest.New(t, withFaults(t, &store), withRegistry(&reg))
 			in := with(signUp(srv, "alice"), "inviteCode", inviteOf(t, srv))
 			store.arm(stage, errInjected, false)
-			wantError(t, post(t, srv, createAccount, "", in, nil), http.StatusInternalServerError, "InternalServerError")
+			wantError(t, post(t, srv, createAccountNSID, "", in, nil), http.StatusInternalServerError, "InternalServerError")
 			wantNoTrace(t, srv, reg, in, "")
 		})
 	}
@@ -77,7 +77,7 @@ func TestSignUpFailureLeavesNoTrace(t *testing.T) {
 		srv := pdstest.New(t, withFaults(t, &store), withRegistry(&reg))
 		in := with(signUp(srv, "alice"), "inviteCode", inviteOf(t, srv))
 		store.arm("reserve", errInjected, true)
-		wantError(t, post(t, srv, createAccount, "", in, nil), http.StatusInternalServerError, "InternalServerError")
+		wantError(t, post(t, srv, createAccountNSID, "", in, nil), http.StatusInternalServerError, "InternalServerError")
 		wantNoTrace(t, srv, reg, in, "")
 	})
 	t.Run("finish reports failure but happened", func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestSignUpFailureLeavesNoTrace(t *testing.T) {
 		srv := pdstest.New(t, withFaults(t, &store))
 		store.arm("Apply", errInjected, true)
 		var out signedUp
-		ok(t, post(t, srv, createAccount, "", signUp(srv, "alice"), &out))
+		ok(t, post(t, srv, createAccountNSID, "", signUp(srv, "alice"), &out))
 		ok(t, get(t, srv, "com.atproto.server.getSession", "Bearer "+out.AccessJwt, nil, nil))
 	})
 	for _, c := range []struct {
@@ -104,7 +104,7 @@ func TestSignUpFailureLeavesNoTrace(t *testing.T) {
 			srv := pdstest.New(t, withRegistry(&reg))
 			in := with(signUp(srv, "alice"), "inviteCode", inviteOf(t, srv))
 			reg.set(func(r *faultyRegistry) { r.submit = c.err })
-			wantError(t, post(t, srv, createAccount, "", in, nil), c.status, c.name)
+			wantError(t, post(t, srv, createAccountNSID, "", in, nil), c.status, c.name)
 			reg.set(func(r *faultyRegistry) { r.submit = nil; r.submitted = nil })
 			wantNoTrace(t, srv, reg, in, "")
 		})
@@ -124,7 +124,7 @@ func TestSilentPLCDirectory(t *testing.T) {
 				r.submit, r.exists, r.arrived = context.DeadlineExceeded, context.DeadlineExceeded, arrived
 			})
 			in := signUp(srv, "alice")
-			wantError(t, post(t, srv, createAccount, "", in, nil), http.StatusGatewayTimeout, "UpstreamTimeout")
+			wantError(t, post(t, srv, createAccountNSID, "", in, nil), http.StatusGatewayTimeout, "UpstreamTimeout")
 			did := reg.submitted[0]
 			a, found := account(t, srv, did)
 			if !found || !a.Pending {
@@ -133,7 +133,7 @@ func TestSilentPLCDirectory(t *testing.T) {
 			// Nothing of it is public, and nobody else gets its names.
 			wantError(t, get(t, srv, "com.atproto.sync.getRepoStatus", "", map[string][]string{"did": {string(did)}}, nil), 400, "RepoNotFound")
 			wantError(t, get(t, srv, "com.atproto.identity.resolveHandle", "", map[string][]string{"handle": {"alice.test"}}, nil), 400, "HandleNotFound")
-			wantError(t, post(t, srv, createAccount, "", in, nil), 400, "HandleNotAvailable")
+			wantError(t, post(t, srv, createAccountNSID, "", in, nil), 400, "HandleNotAvailable")
 			reg.set(func(r *faultyRegistry) { r.submit, r.exists = nil, nil })
 
 			ok(t, srv.SettlePendingAccounts(t.Context())) // too early
@@ -172,7 +172,7 @@ func TestSilentAnswerThatArrived(t *testing.T) {
 	srv := pdstest.New(t, withRegistry(&reg))
 	reg.set(func(r *faultyRegistry) { r.submit, r.arrived = context.DeadlineExceeded, true })
 	var out signedUp
-	ok(t, post(t, srv, createAccount, "", signUp(srv, "alice"), &out))
+	ok(t, post(t, srv, createAccountNSID, "", signUp(srv, "alice"), &out))
 	ok(t, get(t, srv, "com.atproto.server.getSession", "Bearer "+out.AccessJwt, nil, nil))
 }
 
@@ -186,13 +186,13 @@ func TestUndoIsResumed(t *testing.T) {
 	reg.set(func(r *faultyRegistry) { r.tombstone = errInjected })
 	store.arm("Apply", errInjected, false)
 	in := signUp(srv, "alice")
-	wantError(t, post(t, srv, createAccount, "", in, nil), http.StatusInternalServerError, "")
+	wantError(t, post(t, srv, createAccountNSID, "", in, nil), http.StatusInternalServerError, "")
 	did := reg.submitted[0]
 	if a, found := account(t, srv, did); !found || !a.Pending {
 		t.Fatal("forgotten before its DID was ended")
 	}
 	reg.set(func(r *faultyRegistry) { r.tombstone = nil })
-	srv.Clock.Advance(6 * time.Minute)
+	store.clock.Advance(6 * time.Minute)
 	ok(t, srv.SettlePendingAccounts(t.Context()))
 	wantNoTrace(t, srv, reg, in, "")
 }
@@ -211,14 +211,13 @@ func TestBroughtDIDCutOff(t *testing.T) {
 			o := newOutsider(t, srv, "eve.elsewhere.test")
 			in := with(signUp(srv, "eve"), "did", o.DID)
 			store.arm("Apply", errInjected, late)
-			err := post(t, srv, createAccount, o.token(t, srv, createAccount), in, nil)
+			err := post(t, srv, createAccountNSID, o.token(t, srv, createAccountNSID), in, nil)
 			_, found := account(t, srv, o.DID)
 			if (err == nil) != found {
 				t.Fatalf("answer %v, account found: %t", err, found)
 			}
 			if !found {
-				srv.Clock.Advance(time.Second) // another token
-				ok(t, post(t, srv, createAccount, o.token(t, srv, createAccount), in, nil))
+				ok(t, post(t, srv, createAccountNSID, o.token(t, srv, createAccountNSID), in, nil))
 			}
 			ok(t, post(t, srv, "com.atproto.server.createSession", "", map[string]any{
 				"identifier": string(o.DID), "password": in["password"],

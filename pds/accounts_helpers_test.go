@@ -68,7 +68,7 @@ func ok(t *testing.T, err error) {
 	}
 }
 
-// signUp is the input of a good createAccount, for the parts that do not
+// signUp is the input of a good createAccountNSID, for the parts that do not
 // matter to a test.
 func signUp(srv *pdstest.PDS, name string) map[string]any {
 	return map[string]any{
@@ -212,9 +212,22 @@ func (o *outsider) moveHere(t *testing.T, srv *pdstest.PDS, auth string) {
 	}))
 }
 
+// moveAway gives the outsider's identity back its own key and server.
+func (o *outsider) moveAway(t *testing.T) {
+	t.Helper()
+	pub, err := o.Key.PublicKey()
+	ok(t, err)
+	ok(t, o.registry.Update(t.Context(), o.DID, func(op *identity.Operation) error {
+		op.VerificationMethods["atproto"] = pub.DIDKey()
+		op.Services["atproto_pds"] = identity.Service{Type: "AtprotoPersonalDataServer", Endpoint: "https://elsewhere.example.com"}
+		return nil
+	}))
+}
+
 // faultyStore lets one Update fail that does a certain thing.
 type faultyStore struct {
 	storage.Store
+	clock *pdstest.Clock // of the store and its server
 
 	mu    sync.Mutex // guards following 3 fields
 	stage string     // what the Update does: a method of probe, empty for none
@@ -282,10 +295,11 @@ func (p *probe) DeleteAccount(did syntax.DID) error {
 // withFaults puts a faultyStore into a test server.
 func withFaults(t *testing.T, store **faultyStore) func(*pds.Config) {
 	return func(cfg *pds.Config) {
-		inner, err := sqlite.OpenMemory(sqlite.Options{Clock: cfg.Clock})
+		clock := pdstest.NewClock()
+		inner, err := sqlite.OpenMemory(sqlite.Options{Clock: clock})
 		ok(t, err)
 		t.Cleanup(func() { _ = inner.Close() })
-		*store = &faultyStore{Store: inner}
+		*store = &faultyStore{Store: inner, clock: clock}
 		cfg.Store = *store
 	}
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/pdskit/pdskit/pds/pdstest"
 )
 
-const createAccount = "com.atproto.server.createAccount"
+const createAccountNSID = "com.atproto.server.createAccount"
 
 func TestSignUpGivesWorkingTokensAndPLCDocument(t *testing.T) {
 	t.Parallel()
@@ -29,7 +29,7 @@ func TestSignUpGivesWorkingTokensAndPLCDocument(t *testing.T) {
 	pub, err := key.PublicKey()
 	ok(t, err)
 	var out signedUp
-	ok(t, post(t, srv, createAccount, "", with(signUp(srv, "alice"), "recoveryKey", pub.DIDKey(), "handle", "Alice.Test"), &out))
+	ok(t, post(t, srv, createAccountNSID, "", with(signUp(srv, "alice"), "recoveryKey", pub.DIDKey(), "handle", "Alice.Test"), &out))
 	if out.Handle != "alice.test" {
 		t.Errorf("handle %q, want alice.test", out.Handle)
 	}
@@ -114,7 +114,7 @@ func TestSignUpRefusesHandles(t *testing.T) {
 		if c.handle == "alice.example.com" || c.handle == "zynga.test" {
 			continue
 		}
-		err := post(t, srv, createAccount, "", with(signUp(srv, "x"), "handle", c.handle, "email", fmt.Sprintf("x%d@example.com", len(c.handle))), nil)
+		err := post(t, srv, createAccountNSID, "", with(signUp(srv, "x"), "handle", c.handle, "email", fmt.Sprintf("x%d@example.com", len(c.handle))), nil)
 		if c.name == "" && !strings.Contains(c.handle, " ") {
 			if err != nil {
 				t.Errorf("%s: %v", c.handle, err)
@@ -145,7 +145,7 @@ func TestSignUpRefusesInput(t *testing.T) {
 		{"recovery key", with(signUp(srv, "alice"), "recoveryKey", "did:key:zzz")},
 		{"DID method", with(signUp(srv, "alice"), "did", "did:example:alice")},
 	} {
-		err := post(t, srv, createAccount, "", c.in, nil)
+		err := post(t, srv, createAccountNSID, "", c.in, nil)
 		var e *pdstest.Error
 		if !errors.As(err, &e) || e.Status != http.StatusBadRequest && e.Status != http.StatusUnauthorized {
 			t.Errorf("%s: %v", c.what, err)
@@ -154,7 +154,7 @@ func TestSignUpRefusesInput(t *testing.T) {
 	if n := accounts(t, srv); n != 0 {
 		t.Errorf("%d accounts were made", n)
 	}
-	ok(t, post(t, srv, createAccount, "", with(signUp(srv, "alice"), "password", strings.Repeat("p", 256)), nil))
+	ok(t, post(t, srv, createAccountNSID, "", with(signUp(srv, "alice"), "password", strings.Repeat("p", 256)), nil))
 }
 
 func TestSignUpDuplicates(t *testing.T) {
@@ -164,9 +164,9 @@ func TestSignUpDuplicates(t *testing.T) {
 	bob.Post("com.atproto.server.deactivateAccount", map[string]any{}, nil)
 	takeDown(t, srv, string(carol.DID), true)
 	for _, taken := range []*pdstest.Account{alice, bob, carol} {
-		err := post(t, srv, createAccount, "", with(signUp(srv, "dora"), "handle", taken.Handle), nil)
+		err := post(t, srv, createAccountNSID, "", with(signUp(srv, "dora"), "handle", taken.Handle), nil)
 		wantError(t, err, http.StatusBadRequest, "HandleNotAvailable")
-		err = post(t, srv, createAccount, "", with(signUp(srv, "dora"), "email", strings.ToUpper(taken.Email)), nil)
+		err = post(t, srv, createAccountNSID, "", with(signUp(srv, "dora"), "email", strings.ToUpper(taken.Email)), nil)
 		wantError(t, err, http.StatusBadRequest, "InvalidRequest")
 		if !strings.Contains(err.Error(), "Email already taken") {
 			t.Error(err)
@@ -212,10 +212,10 @@ func TestRacingSignUps(t *testing.T) {
 					in["inviteCode"], want = code.Code, []string{"InvalidInviteCode"}
 				case "did":
 					in["did"], want = o.DID, []string{"AlreadyExists"}
-					auth = o.token(t, srv, createAccount)
+					auth = o.token(t, srv, createAccountNSID)
 				}
 				wg.Go(func() {
-					err := post(t, srv, createAccount, auth, in, nil)
+					err := post(t, srv, createAccountNSID, auth, in, nil)
 					var e *pdstest.Error
 					switch {
 					case err == nil:

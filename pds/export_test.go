@@ -1,6 +1,10 @@
 package pds
 
-import "context"
+import (
+	"context"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+)
 
 // Background work, for tests that do not want to wait for Run.
 
@@ -12,4 +16,8 @@ func (s *Server) SettlePendingAccounts(ctx context.Context) error {
 func (s *Server) DeleteDueAccounts(ctx context.Context) error {
 	_, err := s.deleteDueAccounts(ctx)
 	return err
+}
+
+func (s *Server) ExtendMigration(ctx context.Context, did syntax.DID) error {
+	return s.extendMigration(ctx, did)
 }

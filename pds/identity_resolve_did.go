@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 
 	atid "github.com/bluesky-social/indigo/atproto/identity"
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -32,15 +33,19 @@ func (s *Server) resolveDid() xrpc.Method {
 		})
 }
 
+// plcTombstoned begins what a PLC directory says of an identity that has ended.
+// The status is the same as for one that never was.
+const plcTombstoned = "DID not available"
+
 // resolutionError turns an error of the directory into the client's. What a
 // stranger's server does wrong is never an error of this one.
 func resolutionError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	var gone *identity.PLCError
+	var answer *identity.PLCError
 	switch {
-	case errors.As(err, &gone) && gone.Status == http.StatusGone:
+	case errors.As(err, &answer) && (answer.Status == http.StatusGone || strings.HasPrefix(answer.Message, plcTombstoned)):
 		return xrpc.NewError(http.StatusBadRequest, "DidDeactivated", "The DID is deactivated").WithCause(err)
 	case errors.Is(err, atid.ErrHandleNotFound), errors.Is(err, atid.ErrHandleResolutionFailed),
 		errors.Is(err, atid.ErrHandleReservedTLD):
