@@ -24,8 +24,8 @@ const (
 // An event is stored as it will be sent, except for its number and time, which
 // the store assigns. Both have a fixed width on the wire, so the body is
 // complete but for two holes: Body = offset of seq, offset of time (4 bytes
-// each, big-endian), DAG-CBOR. A number takes nine bytes, since all are above
-// 2^32; a time is a string of 24 characters.
+// each, big-endian), room for the header of a frame, DAG-CBOR. A number takes
+// nine bytes, since all are above 2^32; a time is a string of 24 characters.
 
 const eventTimeLayout = "2006-01-02T15:04:05.000Z"
 
@@ -36,7 +36,9 @@ type eventEncoder struct {
 	seqAt, timeAt int
 }
 
-const eventBodyOffset = 8
+// eventBodyOffset is where the DAG-CBOR begins: the longest header, that of
+// #identity, takes 17 bytes.
+const eventBodyOffset = 24
 
 func newEventEncoder(fields, sizeHint int) *eventEncoder {
 	e := &eventEncoder{buf: make([]byte, eventBodyOffset, eventBodyOffset+sizeHint)}
@@ -109,25 +111,45 @@ func appendCBORHead(dst []byte, major byte, n uint64) []byte {
 
 var errEventBody = errors.New("pds: a stored event is damaged")
 
-// eventFrame returns a stored event as a firehose frame.
+// eventFrame turns a stored event into a firehose frame. The frame lies in
+// ev.Body, which is no longer to be used.
 func eventFrame(ev *storage.Event) ([]byte, error) {
-	if len(ev.Body) < eventBodyOffset {
+	body := ev.Body
+	if len(body) < eventBodyOffset {
 		return nil, errEventBody
 	}
-	seqAt, timeAt := int(binary.BigEndian.Uint32(ev.Body)), int(binary.BigEndian.Uint32(ev.Body[4:]))
+	seqAt, timeAt := int(binary.BigEndian.Uint32(body)), int(binary.BigEndian.Uint32(body[4:]))
 	if seqAt < eventBodyOffset || timeAt < eventBodyOffset ||
-		seqAt+8 > len(ev.Body) || timeAt+len(eventTimeLayout) > len(ev.Body) {
+		seqAt+8 > len(body) || timeAt+len(eventTimeLayout) > len(body) {
 		return nil, errEventBody
 	}
-	header := xrpc.EncodeMessageHeader("#" + ev.Kind)
-	frame := make([]byte, len(header)+len(ev.Body)-eventBodyOffset)
-	copy(frame, header)
-	shift := len(header) - eventBodyOffset
-	copy(frame[len(header):], ev.Body[eventBodyOffset:])
-	binary.BigEndian.PutUint64(frame[seqAt+shift:], uint64(ev.Seq))
-	copy(frame[timeAt+shift:], ev.Time.UTC().Format(eventTimeLayout))
-	return frame, nil
+	header := eventHeader(ev.Kind)
+	if len(header) > eventBodyOffset {
+		return nil, errEventBody
+	}
+	binary.BigEndian.PutUint64(body[seqAt:], uint64(ev.Seq))
+	ev.Time.UTC().AppendFormat(body[timeAt:timeAt:timeAt+len(eventTimeLayout)], eventTimeLayout)
+	start := eventBodyOffset - len(header)
+	copy(body[start:], header)
+	ev.Body = nil
+	return body[start:], nil
 }
+
+// eventHeader returns the header of frames of a kind.
+func eventHeader(kind string) []byte {
+	switch kind {
+	case eventCommit:
+		return commitHeader
+	case eventIdentity:
+		return identityHeader
+	}
+	return xrpc.EncodeMessageHeader("#" + kind)
+}
+
+var (
+	commitHeader   = xrpc.EncodeMessageHeader("#" + eventCommit)
+	identityHeader = xrpc.EncodeMessageHeader("#" + eventIdentity)
+)
 
 // commitEvent is what a #commit event says (com.atproto.sync.subscribeRepos).
 type commitEvent struct {

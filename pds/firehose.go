@@ -191,13 +191,14 @@ func (f *firehose) page(ctx context.Context, after int64) (p page, err error) {
 	p.frames = make([]frame, 0, len(events))
 	for i := range events {
 		ev := &events[i]
+		final := isDeletion(ev)
 		data, err := eventFrame(ev)
 		if err != nil {
 			// To skip it is all that helps consumers.
 			f.log.ErrorContext(ctx, "a stored event cannot be sent", "seq", ev.Seq, "did", ev.DID, "error", err)
 			continue
 		}
-		p.frames = append(p.frames, frame{seq: ev.Seq, did: ev.DID, data: data, final: isDeletion(ev)})
+		p.frames = append(p.frames, frame{seq: ev.Seq, did: ev.DID, data: data, final: final})
 	}
 	return p, nil
 }
