@@ -100,7 +100,7 @@ func (s *Server) extendMigration(ctx context.Context, did syntax.DID) error {
 func (s *Server) deleteAccountNow(ctx context.Context, did syntax.DID, by cause, check func(tx storage.Tx, a *storage.Account) error) error {
 	var gone storage.Account
 	err := s.inLane(ctx, did, func(ctx context.Context, w *writer) error {
-		defer w.forget()
+		defer w.reset()
 		return s.store.Update(ctx, func(tx storage.Tx) error {
 			a, err := tx.Account(did)
 			if errors.Is(err, storage.ErrNotFound) || err == nil && a.Pending {

@@ -81,7 +81,7 @@ func pendingAccount(tx storage.Tx, did syntax.DID) (a storage.Account, d storage
 func (s *Server) finishCreation(ctx context.Context, did syntax.DID, also func(storage.Tx, *storage.Account) error) (storage.Account, error) {
 	var acct storage.Account
 	err := s.inLane(ctx, did, func(ctx context.Context, w *writer) error {
-		defer w.forget()
+		defer w.reset()
 		key, err := w.signer(ctx)
 		if err != nil {
 			return err

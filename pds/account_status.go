@@ -14,8 +14,6 @@ import (
 	"github.com/pdskit/pdskit/xrpc"
 )
 
-// forget makes the next work in the lane read everything anew.
-func (w *writer) forget() { *w = writer{s: w.s, did: w.did, ctx: w.ctx} }
 
 // changeAccount changes an account's row in its lane. In one Update change
 // edits the row and what belongs to it, the row is stored, and the events that
@@ -29,7 +27,7 @@ func (s *Server) changeAccount(ctx context.Context, did syntax.DID,
 		if w.account.Pending {
 			return errAccountNotFound()
 		}
-		defer w.forget()
+		defer w.reset()
 		return s.store.Update(ctx, func(tx storage.Tx) error {
 			a, err := tx.Account(did)
 			if errors.Is(err, storage.ErrNotFound) || err == nil && a.Pending {

@@ -38,7 +38,10 @@ func (s *Server) importRepo() xrpc.Method {
 				return nil, xrpc.NewError(http.StatusServiceUnavailable, "NotEnoughResources", "Too many imports are running")
 			}
 			caller := xrpc.CallerFrom(ctx)
-			return nil, s.importCAR(ctx, caller.Account, cause{caller.Actor, caller.Client}, up)
+			if err := s.importCAR(ctx, caller.Account, cause{caller.Actor, caller.Client}, up); err != nil {
+				return nil, err
+			}
+			return nil, s.extendMigration(ctx, caller.Account)
 		}).WithMaxBody(s.cfg.Limits.ImportBytes)
 }
 

@@ -44,6 +44,11 @@ func (s *Server) uploadBlob() xrpc.Method {
 			if err != nil {
 				return nil, err
 			}
+			if a := credentialOf(caller).account; a != nil && !a.DeactivatedAt.IsZero() {
+				if err := s.extendMigration(ctx, caller.Account); err != nil {
+					return nil, err
+				}
+			}
 			return &uploadBlobOutput{blobView{"blob", linkView{b.CID.String()}, b.MimeType, b.Size}}, nil
 		}).WithMaxBody(s.cfg.Limits.BlobBytes).WithLimits(s.uploadLimits()...)
 }
