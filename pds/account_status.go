@@ -14,7 +14,6 @@ import (
 	"github.com/pdskit/pdskit/xrpc"
 )
 
-
 // changeAccount changes an account's row in its lane. In one Update change
 // edits the row and what belongs to it, the row is stored, and the events that
 // announce returns are appended; announce sees the stored row and may be nil.
