@@ -23,9 +23,6 @@ func (s *Server) changeAccount(ctx context.Context, did syntax.DID,
 ) (storage.Account, error) {
 	var stored storage.Account
 	err := s.inLane(ctx, did, func(ctx context.Context, w *writer) error {
-		if w.account.Pending {
-			return errAccountNotFound()
-		}
 		defer w.reset()
 		return s.store.Update(ctx, func(tx storage.Tx) error {
 			a, err := tx.Account(did)
