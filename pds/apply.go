@@ -253,6 +253,9 @@ func (w *writer) applyBatch(ctx context.Context, b *Batch, ops []preparedOp, res
 	if err := mayWrite(&w.account); err != nil {
 		return nil, err
 	}
+	if len(ops) == 0 && b.SwapCommit.Defined() && b.SwapCommit != w.head.CID {
+		return nil, errInvalidSwap("Commit", b.SwapCommit, w.head.CID)
+	}
 	ch := &change{
 		records: make(map[string]storage.Record, len(ops)),
 		cause:   cause{b.Actor, b.Client},

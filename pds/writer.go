@@ -80,14 +80,23 @@ func (s *Server) pipeline(ctx context.Context, did syntax.DID, prepare func(ctx 
 			if err := w.load(ctx); err != nil {
 				return err
 			}
-			if p, err = prepare(ctx, w); err != nil || p == nil {
-				return err
+			p, err = prepare(ctx, w)
+			before = w.last
+			if p != nil && err == nil {
+				w.last = p
 			}
-			before, w.last = w.last, p
-			return nil
+			return err
 		})
-		if err == nil && p != nil {
+		var refused *xrpc.Error
+		switch {
+		case err == nil && p != nil:
 			err = p.settle(ctx, s.store, before)
+		case before != nil && (err == nil || errors.As(err, &refused)):
+			// Nothing to store, or a refusal: true only if what it was seen
+			// against is stored.
+			if <-before.done; before.failed {
+				err = fmt.Errorf("%w: a commit before this one failed", storage.ErrConflict)
+			}
 		}
 		if !errors.Is(err, storage.ErrConflict) || try == maxConflicts {
 			return err
@@ -174,10 +183,11 @@ func (p *pending) settle(ctx context.Context, store storage.Store, before *pendi
 	}
 	defer close(p.done)
 	defer p.enter()
-	p.failed = true // also if the store panics
+	update := p.update
+	p.failed, p.update = true, nil // failed also if the store panics; a lane may keep p for long
 	err := store.Update(context.WithoutCancel(ctx), func(tx storage.Tx) error {
 		p.enter()
-		return p.update(tx)
+		return update(tx)
 	})
 	p.failed = err != nil
 	return err
