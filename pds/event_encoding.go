@@ -128,7 +128,8 @@ func eventFrame(ev *storage.Event) ([]byte, error) {
 		return nil, errEventBody
 	}
 	binary.BigEndian.PutUint64(body[seqAt:], uint64(ev.Seq))
-	ev.Time.UTC().AppendFormat(body[timeAt:timeAt:timeAt+len(eventTimeLayout)], eventTimeLayout)
+	var text [2 * len(eventTimeLayout)]byte // AppendFormat needs room for nanoseconds
+	copy(body[timeAt:timeAt+len(eventTimeLayout)], ev.Time.UTC().AppendFormat(text[:0], eventTimeLayout))
 	start := eventBodyOffset - len(header)
 	copy(body[start:], header)
 	ev.Body = nil
