@@ -218,9 +218,9 @@ func TestOAuthScopes(t *testing.T) {
 			"rpc:" + putPreferences + aud, []string{"rpc:*" + aud}},
 		{"com.atproto.repo.createRecord", func() error { return post(t, srv, "com.atproto.repo.createRecord", "DPoP token", record, nil) },
 			"repo:com.example.note?action=create", []string{"repo:com.example.note", "repo:*", "repo:*?action=create"}},
-		{uploadBlob, func() error {
+		{uploadBlobNSID, func() error {
 			h := http.Header{"Authorization": {"DPoP token"}, "Content-Type": {"image/png; x=y"}}
-			_, err := srv.Call(t.Context(), http.MethodPost, uploadBlob, nil, h, []byte("a blob"))
+			_, err := srv.Call(t.Context(), http.MethodPost, uploadBlobNSID, nil, h, []byte("a blob"))
 			return err
 		}, "blob:image/png", []string{"blob:image/*", "blob:*/*"}},
 		{"com.atproto.server.deactivateAccount", func() error {

@@ -163,7 +163,7 @@ func TestUploadLimitByAccount(t *testing.T) {
 	alice, bob := srv.CreateAccount("alice"), srv.CreateAccount("bob")
 	upload := func(a *pdstest.Account) (int, error) {
 		h := http.Header{"Authorization": {"Bearer " + a.Access}, "Content-Type": {"text/plain"}}
-		_, err := srv.Call(t.Context(), http.MethodPost, uploadBlob, nil, h, []byte("a blob"))
+		_, err := srv.Call(t.Context(), http.MethodPost, uploadBlobNSID, nil, h, []byte("a blob"))
 		var e *pdstest.Error
 		if errors.As(err, &e) {
 			return e.Status, nil

@@ -22,7 +22,7 @@ import (
 const (
 	createAccount  = "com.atproto.server.createAccount"
 	getServiceAuth = "com.atproto.server.getServiceAuth"
-	uploadBlob     = "com.atproto.repo.uploadBlob"
+	uploadBlobNSID = "com.atproto.repo.uploadBlob"
 )
 
 // publicKey returns the key that an account's identity names.
@@ -185,7 +185,7 @@ func TestServiceTokenVerification(t *testing.T) {
 		{"DPoP proof", func(k *token) { k.header["typ"] = "dpop+jwt" }, "BadJwtType"},
 		{"expired", func(k *token) { k.claims["exp"] = k.claims["iat"].(int64) - 1 }, "JwtExpired"},
 		{"no lxm", func(k *token) { delete(k.claims, "lxm") }, "BadJwtLexiconMethod"},
-		{"other lxm", func(k *token) { k.claims["lxm"] = uploadBlob }, "BadJwtLexiconMethod"},
+		{"other lxm", func(k *token) { k.claims["lxm"] = uploadBlobNSID }, "BadJwtLexiconMethod"},
 		{"other aud", func(k *token) { k.claims["aud"] = "did:web:elsewhere.example.com" }, "BadJwtAudience"},
 		{"other service", func(k *token) { k.claims["aud"] = server.DID + "#atproto_labeler" }, "BadJwtAudience"},
 		{"iss no DID", func(k *token) { k.claims["iss"] = "outsider.example.com" }, "BadJwtIss"},
@@ -286,17 +286,17 @@ func TestUploadBlobByServiceToken(t *testing.T) {
 	}
 	upload := func(auth string) error {
 		h := http.Header{"Authorization": {auth}, "Content-Type": {"text/plain"}}
-		_, err := srv.Call(t.Context(), http.MethodPost, uploadBlob, nil, h, []byte("a blob"))
+		_, err := srv.Call(t.Context(), http.MethodPost, uploadBlobNSID, nil, h, []byte("a blob"))
 		return err
 	}
-	ok(t, upload(token(uploadBlob)))
+	ok(t, upload(token(uploadBlobNSID)))
 	wantError(t, upload(token("com.atproto.repo.createRecord")), 401, "BadJwtLexiconMethod")
 	// Other methods take no service tokens, whatever they say.
 	wantError(t, post(t, srv, "com.atproto.repo.createRecord", token("com.atproto.repo.createRecord"), map[string]any{
 		"repo": alice.DID, "collection": "com.example.note", "record": map[string]any{},
 	}, nil), 400, "InvalidToken")
-	wantError(t, upload(newOutsider(t, srv, "mover.test").token(t, srv, uploadBlob)), 401, "AccountNotFound")
-	bearer := token(uploadBlob)
+	wantError(t, upload(newOutsider(t, srv, "mover.test").token(t, srv, uploadBlobNSID)), 401, "AccountNotFound")
+	bearer := token(uploadBlobNSID)
 	setTakedown(t, srv, alice.DID, true)
 	wantError(t, upload(bearer), 401, "AccountTakedown")
 }
