@@ -17,6 +17,7 @@ import (
 // Action is what an [Op] does.
 type Action string
 
+// The actions of an Op.
 const (
 	Create Action = "create" // the record must not exist
 	Update Action = "update" // the record must exist
