@@ -127,13 +127,13 @@ func (s *Server) upgradeProfileBlobs(ctx context.Context, did syntax.DID, rec *r
 	value := maps.Clone(rec.Value)
 	changed := false
 	for _, field := range []string{"avatar", "banner"} {
-		c, mime, ok := legacyBlob(value[field])
-		if !ok {
-			continue
+		old, ok := value[field].(atdata.Blob)
+		if !ok || old.Size >= 0 {
+			continue // nothing, or a reference of today: legacy ones have no size
 		}
 		var stored storage.Blob
 		err := s.store.View(ctx, func(tx storage.Tx) (err error) {
-			stored, err = tx.Blob(did, c)
+			stored, err = tx.Blob(did, old.Ref.CID())
 			return err
 		})
 		if errors.Is(err, storage.ErrNotFound) {
@@ -142,7 +142,8 @@ func (s *Server) upgradeProfileBlobs(ctx context.Context, did syntax.DID, rec *r
 		if err != nil {
 			return nil, err
 		}
-		value[field] = atdata.Blob{Ref: atdata.CIDLink(c), MimeType: mime, Size: stored.Size}
+		old.Size = stored.Size
+		value[field] = old
 		changed = true
 	}
 	if !changed {
@@ -153,16 +154,4 @@ func (s *Server) upgradeProfileBlobs(ctx context.Context, did syntax.DID, rec *r
 		return nil, xrpc.InvalidRequest(err.Error()).WithCause(err)
 	}
 	return out, nil
-}
-
-// legacyBlob reads the form {cid, mimeType}.
-func legacyBlob(v any) (c cid.Cid, mime string, ok bool) {
-	m, _ := v.(map[string]any)
-	text, _ := m["cid"].(string)
-	mime, _ = m["mimeType"].(string)
-	if len(m) != 2 || mime == "" {
-		return cid.Undef, "", false
-	}
-	c, err := cid.Decode(text)
-	return c, mime, err == nil
 }

@@ -105,16 +105,18 @@ func (s *Server) storeBlob(ctx context.Context, owner, uploader syntax.DID, up *
 	b.CID, b.Size = repo.RawCID(info.SHA256), info.Size
 
 	var stored storage.Blob
+	began := false
 	err = s.store.Update(ctx, func(tx storage.Tx) (err error) {
+		began = true
 		stored, err = putUpload(tx, b)
 		return err
 	})
 	var refused *xrpc.Error
-	if stored.Key != b.Key && (err == nil || errors.As(err, &refused)) {
-		// After any other error the metadata may name these bytes; if not, the
-		// search for orphans finds them.
+	if known := err == nil || !began || errors.As(err, &refused); known && (err != nil || stored.Key != b.Key) {
+		// If the fate of the metadata is not known, it may name these bytes;
+		// if it does not, the search for orphans finds them.
 		if err := s.blobs.Delete(context.WithoutCancel(ctx), b.Key); err != nil {
-			s.log.WarnContext(ctx, "deleting the bytes of a repeated upload failed", "error", err)
+			s.log.WarnContext(ctx, "deleting the bytes of an upload failed", "error", err)
 		}
 	}
 	return stored, err
