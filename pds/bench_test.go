@@ -34,7 +34,7 @@ func benchServer(b *testing.B) *pdstest.PDS {
 
 func benchPost(i int) map[string]any {
 	return map[string]any{
-		"$type": "app.bsky.feed.post", "createdAt": "2026-01-02T03:04:05.678Z", "langs": []string{"en"},
+		"$type": "app.bsky.feed.post", "createdAt": "2026-01-02T03:04:05.678Z", "langs": []any{"en"},
 		"text": fmt.Sprintf("Post number %d: a line of ordinary length, as people write them, with a few words more.", i),
 	}
 }
