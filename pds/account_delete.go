@@ -58,6 +58,15 @@ func markMigration(tx storage.Docs, did syntax.DID) error {
 	return err
 }
 
+// isMigrating reports whether an account is still on its way here.
+func isMigrating(tx storage.Docs, did syntax.DID) (bool, error) {
+	_, err := tx.GetDoc(docMigration, string(did))
+	if errors.Is(err, storage.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // extendMigration postpones the deletion of an account that brought its DID
 // and has not been activated yet. The methods that carry a migration on call
 // it. For other accounts it does nothing.
@@ -65,11 +74,7 @@ func (s *Server) extendMigration(ctx context.Context, did syntax.DID) error {
 	until := s.clock.Now().Add(migrationTTL)
 	due := false
 	err := s.store.View(ctx, func(tx storage.Tx) error {
-		_, err := tx.GetDoc(docMigration, string(did))
-		if errors.Is(err, storage.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
+		if migrating, err := isMigrating(tx, did); !migrating {
 			return err
 		}
 		a, err := tx.Account(did)
@@ -93,8 +98,8 @@ func (s *Server) extendMigration(ctx context.Context, did syntax.DID) error {
 }
 
 // deleteAccountNow deletes an account: when it returns nothing of it is
-// visible any more, its names are free, and the network has been told. The
-// rows and the bytes of its blobs are collected later. It returns
+// visible any more, its names are free, and the network has been told, unless
+// the account never became active here. The rows and the bytes of its blobs are collected later. It returns
 // AccountNotFound if there is no such account. If check is not nil it runs
 // first in the same Update; its error stops the deletion.
 func (s *Server) deleteAccountNow(ctx context.Context, did syntax.DID, by cause, check func(tx storage.Tx, a *storage.Account) error) error {
@@ -114,6 +119,10 @@ func (s *Server) deleteAccountNow(ctx context.Context, did syntax.DID, by cause,
 					return err
 				}
 			}
+			migrating, err := isMigrating(tx, did)
+			if err != nil {
+				return err
+			}
 			if err := tx.DeleteAccount(did); err != nil {
 				return err
 			}
@@ -121,6 +130,9 @@ func (s *Server) deleteAccountNow(ctx context.Context, did syntax.DID, by cause,
 				return err
 			}
 			gone = a
+			if migrating {
+				return nil // it lives elsewhere, and was never announced from here
+			}
 			return tx.Append(by.event(did, eventAccount, encodeAccount(did, statusDeleted)))
 		})
 	})

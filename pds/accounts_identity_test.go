@@ -349,6 +349,30 @@ func TestHandleChangeOfTheServersDIDDocument(t *testing.T) {
 	}
 }
 
+func TestAdminChangesHandle(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t)
+	a, b := srv.CreateAccount("alice"), srv.CreateAccount("bob")
+	change := func(auth, handle string) error {
+		return post(t, srv, "com.atproto.admin.updateAccountHandle", auth, map[string]any{"did": a.DID, "handle": handle}, nil)
+	}
+	wantError(t, change("Bearer "+a.Access, "admin.test"), http.StatusUnauthorized, "")
+	wantError(t, change("", "admin.test"), http.StatusUnauthorized, "AuthMissing")
+	wantError(t, change(adminAuth, string(b.Handle)), http.StatusBadRequest, "HandleNotAvailable")
+	wantError(t, change(adminAuth, "al.test"), http.StatusBadRequest, "InvalidHandle")
+	ok(t, change(adminAuth, "admin.test")) // reserved
+	state, err := srv.PLC.Client().State(t.Context(), a.DID)
+	ok(t, err)
+	if state.AlsoKnownAs[0] != "at://admin.test" {
+		t.Errorf("document: %v", state.AlsoKnownAs)
+	}
+	if did, err := resolve(t, srv, "admin.test"); did != a.DID {
+		t.Error(did, err)
+	}
+	wantError(t, post(t, srv, "com.atproto.admin.updateAccountHandle", adminAuth,
+		map[string]any{"did": "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa", "handle": "alicia.test"}, nil), http.StatusBadRequest, "")
+}
+
 func TestResolveIdentity(t *testing.T) {
 	t.Parallel()
 	srv := pdstest.New(t)

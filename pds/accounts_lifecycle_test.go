@@ -25,8 +25,8 @@ func aPost(text string) map[string]any {
 	return map[string]any{"$type": "app.bsky.feed.post", "text": text, "createdAt": "2026-01-02T03:04:05.000Z"}
 }
 
-// upload stores a blob and returns the reference for a record, and its CID.
-func upload(t *testing.T, a *pdstest.Account, data string) (ref map[string]any, c string) {
+// uploadPNG stores a blob and returns the reference for a record, and its CID.
+func uploadPNG(t *testing.T, a *pdstest.Account, data string) (ref map[string]any, c string) {
 	t.Helper()
 	h := http.Header{"Authorization": {"Bearer " + a.Access}, "Content-Type": {"image/png"}}
 	var out struct{ Blob map[string]any }
@@ -150,7 +150,7 @@ func TestDeactivationHidesAndReactivationRestores(t *testing.T) {
 	t.Parallel()
 	srv := pdstest.New(t)
 	a := srv.CreateAccount("alice")
-	ref, blob := upload(t, a, pngHead+"one")
+	ref, blob := uploadPNG(t, a, pngHead+"one")
 	uri, _ := a.CreateRecord("app.bsky.feed.post", imagePost(ref))
 	rkey := uri[strings.LastIndexByte(uri, '/')+1:]
 	did := string(a.DID)
@@ -193,7 +193,7 @@ func TestDeactivationHidesAndReactivationRestores(t *testing.T) {
 	wantError(t, post(t, srv, "com.atproto.repo.createRecord", "Bearer "+a.Access, map[string]any{
 		"repo": did, "collection": "app.bsky.feed.post", "record": aPost("no")}, nil), http.StatusUnauthorized, "AccountDeactivated")
 	a.Login() // is possible
-	upload(t, a, pngHead+"two")
+	uploadPNG(t, a, pngHead+"two")
 
 	seq = lastSeq(t, srv)
 	a.Post("com.atproto.server.activateAccount", nil, nil)
@@ -214,10 +214,10 @@ func TestDeletion(t *testing.T) {
 	srv := pdstest.New(t)
 	a, b, empty := srv.CreateAccount("alice"), srv.CreateAccount("bob"), srv.CreateAccount("carol")
 	for _, acct := range []*pdstest.Account{a, b} { // the same bytes
-		ref, _ := upload(t, acct, pngHead+"shared")
+		ref, _ := uploadPNG(t, acct, pngHead+"shared")
 		acct.CreateRecord("app.bsky.feed.post", imagePost(ref))
 	}
-	_, shared := upload(t, b, pngHead+"shared")
+	_, shared := uploadPNG(t, b, pngHead+"shared")
 
 	remove := func(acct *pdstest.Account, password, token string) error {
 		return post(t, srv, "com.atproto.server.deleteAccount", "", map[string]any{
@@ -368,6 +368,9 @@ func TestMigrationIsExtended(t *testing.T) {
 	if there, err := o.registry.Exists(t.Context(), o.DID); !there {
 		t.Errorf("the brought DID was ended: %v", err)
 	}
+	if seq := lastSeq(t, srv); seq != 0 {
+		t.Error("the end of an account that lives elsewhere was announced")
+	}
 }
 
 func TestInvites(t *testing.T) {
@@ -424,6 +427,43 @@ func TestInvites(t *testing.T) {
 		map[string]any{"useCount": 1}, nil), http.StatusUnauthorized, "")
 	wantError(t, post(t, srv, "com.atproto.server.createInviteCode", "Basic "+base64.StdEncoding.EncodeToString([]byte("admin:wrong")),
 		map[string]any{"useCount": 1}, nil), http.StatusUnauthorized, "")
+}
+
+// TestForeignHandleIsProvenByItsServer: an account that moves here keeps its
+// handle, which its old server vouches for.
+func TestForeignHandleIsProvenByItsServer(t *testing.T) {
+	t.Parallel()
+	old := pdstest.New(t)
+	srv := old.Another()
+	eve, mallory := old.CreateAccount("eve"), old.CreateAccount("mallory")
+	var here struct{ DID string }
+	ok(t, get(t, srv, "com.atproto.server.describeServer", "", nil, &here))
+	token := func(a *pdstest.Account) string {
+		t.Helper()
+		var out struct{ Token string }
+		a.Get("com.atproto.server.getServiceAuth", url.Values{"aud": {here.DID}, "lxm": {createAccountNSID}}, &out)
+		return "Bearer " + out.Token
+	}
+	in := with(signUp(srv, "mallory"), "did", mallory.DID, "handle", eve.Handle)
+	wantError(t, post(t, srv, createAccountNSID, token(mallory), in, nil), http.StatusBadRequest, "InvalidRequest")
+	in = with(signUp(srv, "eve"), "did", eve.DID, "handle", eve.Handle)
+	var out signedUp
+	ok(t, post(t, srv, createAccountNSID, token(eve), in, &out))
+	if out.Handle != eve.Handle {
+		t.Errorf("handle %s", out.Handle)
+	}
+}
+
+func BenchmarkCreateAccount(b *testing.B) {
+	srv := pdstest.New(b)
+	n := 0
+	for b.Loop() {
+		_, err := srv.Server.CreateAccount(b.Context(), pds.NewAccount{Handle: fmt.Sprintf("user%d.test", n)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		n++
+	}
 }
 
 // TestAccountWithoutCredentials: accounts for groups and services.

@@ -111,7 +111,7 @@ func TestModerateBlob(t *testing.T) {
 	t.Parallel()
 	srv := pdstest.New(t)
 	a := srv.CreateAccount("alice")
-	ref, blob := upload(t, a, pngHead+"bad")
+	ref, blob := uploadPNG(t, a, pngHead+"bad")
 	a.CreateRecord("app.bsky.feed.post", imagePost(ref))
 	set := func(applied bool) {
 		t.Helper()
@@ -138,7 +138,7 @@ func TestModerateBlob(t *testing.T) {
 	set(false)
 	ok(t, read())
 	a.CreateRecord("app.bsky.feed.post", imagePost(ref))
-	upload(t, a, pngHead+"bad")
+	uploadPNG(t, a, pngHead+"bad")
 }
 
 // TestStatusMatrix walks back and forth between active, deactivated, taken down
