@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -12,40 +13,80 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/pdskit/pdskit/xrpc"
 )
 
 // admin talks to a running server as its administrator.
 type admin struct {
-	base     string
-	password string
-	json     bool
-	out      io.Writer
-	client   *http.Client
+	base      string
+	password  string
+	bypassKey string // may be empty
+	json      bool
+	out       io.Writer
+	client    *http.Client
 }
 
-// administer runs one administration command.
-func administer(ctx context.Context, command string, args []string, set *settings, stdout, stderr io.Writer) error {
-	if set.development {
-		// The secrets are in the data; a command must not make any.
-		found, err := loadExistingSecrets(set, filepath.Join(set.dataDir, "secrets.json"))
-		if err != nil || !found {
-			return errors.Join(errors.New("no development server has run in this folder: start it, or set the PDS_* names"), err)
-		}
+// command is an administration command: its words in order, then those that
+// the operator chooses.
+type command struct {
+	name      string
+	arguments string // as the usage shows them
+	help      string
+	min, max  int // arguments
+	run       func(a *admin, ctx context.Context, args []string) error
+}
+
+// commands lists the administration commands.
+func commands() []command {
+	return []command{
+		{"health", "", "version and state of the server", 0, 0, (*admin).health},
+		{"account list", "", "all accounts", 0, 0, (*admin).listAccounts},
+		{"account show", "DID-OR-HANDLE", "one account", 1, 1, (*admin).showAccount},
+		{"account create", "HANDLE EMAIL", "a new account; prints its password", 2, 2, (*admin).createAccount},
+		{"account takedown", "DID-OR-HANDLE [REF]", "take an account down", 1, 2, (*admin).takedown},
+		{"account restore", "DID-OR-HANDLE", "undo that", 1, 1, (*admin).restore},
+		{"account delete", "DID-OR-HANDLE", "delete an account, for good", 1, 1, (*admin).deleteAccount},
+		{"invite create", "[USES]", "an invite code", 0, 1, (*admin).createInvite},
+		{"clock accept", "", "trust a clock that has jumped ahead", 0, 0, (*admin).acceptClock},
 	}
-	flags := flag.NewFlagSet("server "+command, flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	base := flags.String("url", fmt.Sprintf("http://localhost:%d", set.port), "address of the running server")
+}
+
+// findCommand returns the command that words begin with, and its arguments.
+func findCommand(words []string) (command, []string, error) {
+	for _, c := range commands() {
+		name := strings.Fields(c.name)
+		if len(words) < len(name) || !slices.Equal(name, words[:len(name)]) {
+			continue
+		}
+		args := words[len(name):]
+		if len(args) < c.min || len(args) > c.max {
+			return c, nil, usageError(fmt.Sprintf("%s takes: %s", c.name, cmp.Or(c.arguments, "nothing")))
+		}
+		return c, args, nil
+	}
+	return command{}, nil, usageError(fmt.Sprintf("unknown command %q", strings.Join(words[:min(2, len(words))], " ")))
+}
+
+// administer runs one administration command. configure reads the
+// configuration; it is called when the command is known to be one.
+func administer(ctx context.Context, args []string, configure func() (*settings, error), stdout io.Writer) error {
+	flags := flag.NewFlagSet("server "+args[0], flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	base := flags.String("url", "", "address of the running server")
 	asJSON := flags.Bool("json", false, "print JSON, for programs")
 	// Flags may stand before or after the words of the command.
 	var words []string
 	for {
-		if err := flags.Parse(args); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				return nil
-			}
+		if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+			_, err := io.WriteString(stdout, usage())
+			return err
+		} else if err != nil {
 			return usageError(err.Error())
 		}
 		if flags.NArg() == 0 {
@@ -53,45 +94,27 @@ func administer(ctx context.Context, command string, args []string, set *setting
 		}
 		words, args = append(words, flags.Arg(0)), flags.Args()[1:]
 	}
+	c, args, err := findCommand(words)
+	if err != nil {
+		return err
+	}
+	set, err := configure()
+	if err != nil {
+		return err
+	}
+	if set.development {
+		// The secrets are in the data; a command must not make any.
+		found, err := loadExistingSecrets(set, filepath.Join(set.dataDir, secretsFile))
+		if err != nil || !found {
+			return errors.Join(fmt.Errorf("there is no %s: start the server in this folder first, or set the PDS_* names", filepath.Join(set.dataDir, secretsFile)), err)
+		}
+	}
 	a := &admin{
-		base: strings.TrimSuffix(*base, "/"), password: set.adminPassword, json: *asJSON, out: stdout,
+		base:     strings.TrimSuffix(cmp.Or(*base, fmt.Sprintf("http://localhost:%d", set.port)), "/"),
+		password: set.adminPassword, bypassKey: set.bypassKey, json: *asJSON, out: stdout,
 		client: &http.Client{Timeout: 30 * time.Second},
 	}
-	return a.command(ctx, append([]string{command}, words...))
-}
-
-func (a *admin) command(ctx context.Context, words []string) error {
-	arg := func(i int) string {
-		if i < len(words) {
-			return words[i]
-		}
-		return ""
-	}
-	name := strings.Join(words[:min(2, len(words))], " ")
-	for _, c := range []struct {
-		name     string
-		min, max int // words in all
-		run      func() error
-	}{
-		{"health", 1, 1, func() error { return a.health(ctx) }},
-		{"account list", 2, 2, func() error { return a.listAccounts(ctx) }},
-		{"account show", 3, 3, func() error { return a.showAccount(ctx, arg(2)) }},
-		{"account create", 4, 4, func() error { return a.createAccount(ctx, arg(2), arg(3)) }},
-		{"account takedown", 3, 4, func() error { return a.takedown(ctx, arg(2), true, arg(3)) }},
-		{"account restore", 3, 3, func() error { return a.takedown(ctx, arg(2), false, "") }},
-		{"account delete", 3, 3, func() error { return a.deleteAccount(ctx, arg(2)) }},
-		{"invite create", 2, 3, func() error { return a.createInvite(ctx, arg(2)) }},
-		{"clock accept", 2, 2, func() error { return a.acceptClock(ctx) }},
-	} {
-		if c.name != name {
-			continue
-		}
-		if len(words) < c.min || len(words) > c.max {
-			return usageError(fmt.Sprintf("wrong number of words after %q", c.name))
-		}
-		return c.run()
-	}
-	return usageError(fmt.Sprintf("unknown command %q", name))
+	return c.run(a, ctx, args)
 }
 
 // call sends a request as the administrator and decodes the answer into out,
@@ -113,7 +136,12 @@ func (a *admin) call(ctx context.Context, method, path string, params url.Values
 	if err != nil {
 		return err
 	}
-	r.SetBasicAuth("admin", a.password)
+	if a.password != "" {
+		r.SetBasicAuth("admin", a.password)
+	}
+	if a.bypassKey != "" {
+		r.Header.Set(xrpc.BypassHeader, a.bypassKey)
+	}
 	if in != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
@@ -155,7 +183,7 @@ func (a *admin) print(v any, rows ...[]string) error {
 	return w.Flush()
 }
 
-func (a *admin) health(ctx context.Context) error {
+func (a *admin) health(ctx context.Context, _ []string) error {
 	var out struct {
 		Version string `json:"version"`
 		Clock   string `json:"clock,omitempty"`
@@ -200,7 +228,7 @@ func (a *admin) handle(ctx context.Context, row *accountRow) error {
 	return err
 }
 
-func (a *admin) listAccounts(ctx context.Context) error {
+func (a *admin) listAccounts(ctx context.Context, _ []string) error {
 	all := []accountRow{}
 	cursor := ""
 	for {
@@ -230,8 +258,8 @@ func (a *admin) listAccounts(ctx context.Context) error {
 	return a.print(all, rows...)
 }
 
-func (a *admin) showAccount(ctx context.Context, identifier string) error {
-	did, err := a.resolve(ctx, identifier)
+func (a *admin) showAccount(ctx context.Context, args []string) error {
+	did, err := a.resolve(ctx, args[0])
 	if err != nil {
 		return err
 	}
@@ -255,8 +283,8 @@ func (a *admin) resolve(ctx context.Context, identifier string) (string, error) 
 	return out.DID, err
 }
 
-func (a *admin) createAccount(ctx context.Context, handle, email string) error {
-	in := map[string]any{"handle": handle, "email": email, "password": strings.ToLower(rand.Text())}
+func (a *admin) createAccount(ctx context.Context, args []string) error {
+	in := map[string]any{"handle": args[0], "email": args[1], "password": strings.ToLower(rand.Text())}
 	var server struct{ InviteCodeRequired bool }
 	if err := a.call(ctx, http.MethodGet, "/xrpc/com.atproto.server.describeServer", nil, nil, &server); err != nil {
 		return err
@@ -273,21 +301,31 @@ func (a *admin) createAccount(ctx context.Context, handle, email string) error {
 		Handle   string `json:"handle"`
 		Password any    `json:"password"`
 	}
-	if err := a.call(ctx, http.MethodPost, "/xrpc/com.atproto.server.createAccount", nil, in, &out); err != nil {
+	visitor := *a
+	visitor.password = "" // signing up is for those who are nobody yet
+	if err := visitor.call(ctx, http.MethodPost, "/xrpc/com.atproto.server.createAccount", nil, in, &out); err != nil {
 		return err
 	}
 	out.Password = in["password"]
 	return a.print(out, []string{"DID", out.DID}, []string{"handle", out.Handle}, []string{"password", fmt.Sprint(out.Password)})
 }
 
-func (a *admin) takedown(ctx context.Context, identifier string, applied bool, ref string) error {
+func (a *admin) takedown(ctx context.Context, args []string) error {
+	state := map[string]any{"applied": true}
+	if len(args) > 1 {
+		state["ref"] = args[1]
+	}
+	return a.setTakedown(ctx, args[0], state)
+}
+
+func (a *admin) restore(ctx context.Context, args []string) error {
+	return a.setTakedown(ctx, args[0], map[string]any{"applied": false})
+}
+
+func (a *admin) setTakedown(ctx context.Context, identifier string, state map[string]any) error {
 	did, err := a.resolve(ctx, identifier)
 	if err != nil {
 		return err
-	}
-	state := map[string]any{"applied": applied}
-	if ref != "" {
-		state["ref"] = ref
 	}
 	in := map[string]any{
 		"subject":  map[string]any{"$type": "com.atproto.admin.defs#repoRef", "did": did},
@@ -296,11 +334,11 @@ func (a *admin) takedown(ctx context.Context, identifier string, applied bool, r
 	if err := a.call(ctx, http.MethodPost, "/xrpc/com.atproto.admin.updateSubjectStatus", nil, in, nil); err != nil {
 		return err
 	}
-	return a.showAccount(ctx, did)
+	return a.showAccount(ctx, []string{did})
 }
 
-func (a *admin) deleteAccount(ctx context.Context, identifier string) error {
-	did, err := a.resolve(ctx, identifier)
+func (a *admin) deleteAccount(ctx context.Context, args []string) error {
+	did, err := a.resolve(ctx, args[0])
 	if err != nil {
 		return err
 	}
@@ -316,11 +354,12 @@ func (a *admin) newInvite(ctx context.Context, uses int) (string, error) {
 	return out.Code, err
 }
 
-func (a *admin) createInvite(ctx context.Context, uses string) error {
+func (a *admin) createInvite(ctx context.Context, args []string) error {
 	n := 1
-	if uses != "" {
-		if _, err := fmt.Sscanf(uses, "%d", &n); err != nil || n < 1 {
-			return usageError(fmt.Sprintf("%q is no number of uses", uses))
+	if len(args) > 0 {
+		var err error
+		if n, err = strconv.Atoi(args[0]); err != nil || n < 1 {
+			return usageError(fmt.Sprintf("%q is no number of uses", args[0]))
 		}
 	}
 	code, err := a.newInvite(ctx, n)
@@ -330,7 +369,7 @@ func (a *admin) createInvite(ctx context.Context, uses string) error {
 	return a.print(map[string]any{"code": code, "uses": n}, []string{code})
 }
 
-func (a *admin) acceptClock(ctx context.Context) error {
+func (a *admin) acceptClock(ctx context.Context, _ []string) error {
 	if err := a.call(ctx, http.MethodPost, "/admin/clock/accept", nil, nil, nil); err != nil {
 		return err
 	}

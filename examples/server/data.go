@@ -16,8 +16,11 @@ import (
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
 )
 
-// The file that says for which mode a data directory was made.
-const modeFile = "mode"
+// Files of a data directory, besides those of the store.
+const (
+	modeFile    = "mode" // for which mode the directory was made
+	secretsFile = "secrets.json"
+)
 
 const (
 	modeDevelopment = "development"
@@ -46,10 +49,10 @@ func prepareData(set *settings) (made []string, err error) {
 	if !set.development {
 		return made, nil
 	}
-	file := filepath.Join(set.dataDir, "secrets.json")
+	file := filepath.Join(set.dataDir, secretsFile)
 	fresh, err := loadDevSecrets(set, file)
 	if fresh {
-		made = append(made, file+" (administrator's password and other secrets)")
+		made = append(made, file)
 	}
 	return made, err
 }
@@ -66,8 +69,11 @@ func claimMode(set *settings) error {
 	found, err := os.ReadFile(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if _, err := os.Stat(filepath.Join(set.dataDir, "pds.db")); err == nil {
+		if exists(set.dataDir, "pds.db") {
 			return fmt.Errorf("%s holds a database but no file %q: it was not made by this server", set.dataDir, modeFile)
+		}
+		if exists(set.dataDir, "account.sqlite") {
+			return fmt.Errorf("%s holds the data of the reference server, which this one cannot take over yet: choose another PDS_DATA_DIRECTORY", set.dataDir)
 		}
 		return writeNew(file, []byte(mode+"\n"))
 	case err != nil:
@@ -77,6 +83,11 @@ func claimMode(set *settings) error {
 		return fmt.Errorf("the data in %s was made in %s mode, but this is %s mode: choose another directory", set.dataDir, got, mode)
 	}
 	return nil
+}
+
+func exists(dir, name string) bool {
+	_, err := os.Stat(filepath.Join(dir, name))
+	return err == nil
 }
 
 // loadExistingSecrets reads the secrets of a development server, if it has
@@ -107,7 +118,7 @@ func loadDevSecrets(set *settings, file string) (fresh bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", file, err)
 	}
-	if set.rotationKey, err = decodeKey(sec.RotationKey); err != nil {
+	if set.rotationKey, err = parseRotationKey(sec.RotationKey); err != nil {
 		return false, fmt.Errorf("%s: plcRotationKeyHex: %w", file, err)
 	}
 	set.jwtSecret, set.adminPassword = sec.JWTSecret, sec.AdminPassword
@@ -136,10 +147,13 @@ func writeNew(file string, data []byte) error {
 	return os.Rename(f.Name(), file)
 }
 
-func hostOf(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return ""
+// hostsOf returns the hosts of URLs that the operator has configured.
+func hostsOf(urls []string) []string {
+	var out []string
+	for _, u := range urls {
+		if p, err := url.Parse(u); err == nil && p.Host != "" {
+			out = append(out, p.Host)
+		}
 	}
-	return u.Host
+	return out
 }

@@ -13,61 +13,73 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
+	"text/tabwriter"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
-const usage = `usage: server [-env-file FILE] [COMMAND]
+const usageHead = `usage: server [-env-file FILE] [COMMAND]
 
 Without a command, or with "serve", it runs the server until SIGINT or SIGTERM.
 All configuration comes from environment variables, or from FILE with lines
 NAME=value. With no PDS_* name at all it runs in development mode: it listens
-on http://localhost:2583, keeps its data in ./pds-data and is its own PLC
-directory. "server help env" lists the names.
+on http://localhost:2583, on this machine only, keeps its data in ./pds-data
+and is its own PLC directory. PDS_DEV_MODE=true does the same and lets PDS_PORT,
+PDS_DATA_DIRECTORY and others be chosen. For a public server these are required:
+
+  PDS_HOSTNAME, PDS_DATA_DIRECTORY, PDS_JWT_SECRET, PDS_ADMIN_PASSWORD,
+  PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX
 
 Administration, by talking to the running server:
 
-  health                         version and state of the server
-  account list                   all accounts
-  account show DID-OR-HANDLE     one account
-  account create HANDLE EMAIL    a new account; prints its password
-  account takedown DID [REF]     take an account down
-  account restore DID            undo that
-  account delete DID             delete an account, for good
-  invite create [USES]           an invite code
-  clock accept                   trust a clock that had jumped ahead
+`
 
+const usageTail = `
 Each takes -url URL, if the server is not where the configuration says, and
 -json, for programs. The administrator's password comes from the configuration.
 
-  help [env]                     this text, or the environment variables
+  help        this text
+  help env    all environment variables
 `
+
+func usage() string {
+	var b strings.Builder
+	b.WriteString(usageHead)
+	w := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %s\t%s\n", strings.TrimSpace(c.name+" "+c.arguments), c.help)
+	}
+	w.Flush() // a Builder takes everything
+	b.WriteString(usageTail)
+	return b.String()
+}
 
 // run is main without the process around it.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("server", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.Usage = func() { fmt.Fprint(stderr, usage) }
+	flags.SetOutput(io.Discard)
 	envFile := flags.String("env-file", "", "file with lines NAME=value")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return 0
-		}
-		return 2
+	err := flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		_, err = io.WriteString(stdout, usage())
+	case err != nil:
+		err = usageError(err.Error())
+	default:
+		err = dispatch(ctx, flags.Args(), environ, *envFile, stdout, stderr)
 	}
-	err := dispatch(ctx, flags.Args(), environ, *envFile, stdout, stderr)
 	var misuse usageError
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &misuse):
-		fmt.Fprintf(stderr, "server: %v\n\n%s", err, usage)
+		fmt.Fprintf(stderr, "server: %v\n\n%s", err, usage())
 		return 2
 	}
 	fmt.Fprintln(stderr, "server:", err)
@@ -80,30 +92,31 @@ type usageError string
 func (e usageError) Error() string { return string(e) }
 
 func dispatch(ctx context.Context, args, environ []string, envFile string, stdout, stderr io.Writer) error {
-	command := "serve"
-	if len(args) > 0 {
-		command, args = args[0], args[1:]
-	}
-	if command == "help" {
-		if len(args) == 1 && args[0] == "env" {
-			return printSettings(stdout)
+	configure := func() (*settings, []string, error) {
+		env, err := readEnvironment(environ, envFile)
+		if err != nil {
+			return nil, nil, err
 		}
-		_, err := fmt.Fprint(stdout, usage)
-		return err
+		return readSettings(env)
 	}
-	env, err := readEnvironment(environ, envFile)
-	if err != nil {
-		return err
-	}
-	set, warnings, err := readSettings(env)
-	if err != nil {
-		return err
-	}
-	if command == "serve" {
-		if len(args) > 0 {
-			return usageError(fmt.Sprintf("serve takes no %q", args[0]))
+	switch {
+	case len(args) == 0 || args[0] == "serve":
+		if len(args) > 1 {
+			return usageError(fmt.Sprintf("serve takes no %q", args[1]))
+		}
+		set, warnings, err := configure()
+		if err != nil {
+			return err
 		}
 		return serve(ctx, set, warnings, stderr)
+	case len(args) == 1 && args[0] == "help":
+		_, err := io.WriteString(stdout, usage())
+		return err
+	case len(args) == 2 && args[0] == "help" && args[1] == "env":
+		return printSettings(stdout)
 	}
-	return administer(ctx, command, args, set, stdout, stderr)
+	return administer(ctx, args, func() (*settings, error) {
+		set, _, err := configure()
+		return set, err
+	}, stdout)
 }

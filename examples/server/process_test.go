@@ -24,6 +24,8 @@ import (
 type process struct {
 	t       *testing.T
 	binary  string
+	dir     string   // working directory; empty: the test's
+	args    []string // of start
 	dataDir string
 	env     []string
 	url     string
@@ -104,8 +106,8 @@ func (p *process) start() {
 		p.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(p.binary)
-	cmd.Env, cmd.Stderr, cmd.Stdout = p.env, log, log
+	cmd := exec.Command(p.binary, p.args...)
+	cmd.Dir, cmd.Env, cmd.Stderr, cmd.Stdout = p.dir, p.env, log, log
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}

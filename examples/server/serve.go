@@ -2,16 +2,15 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"path/filepath"
 	"strconv"
-
-	"github.com/bluesky-social/indigo/atproto/atcrypto"
+	"syscall"
 
 	"github.com/pdskit/pdskit/identity"
 	"github.com/pdskit/pdskit/pds"
@@ -26,10 +25,7 @@ const maxLimitedKeys = 100_000
 
 // serve runs the server until ctx ends.
 func serve(ctx context.Context, set *settings, warnings []string, stderr io.Writer) (err error) {
-	log, err := newLogger(set, stderr)
-	if err != nil {
-		return err
-	}
+	log := newLogger(set, stderr)
 	for _, w := range warnings {
 		log.Warn(w)
 	}
@@ -42,7 +38,20 @@ func serve(ctx context.Context, set *settings, warnings []string, stderr io.Writ
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	cfg, err := newConfig(set, store, log)
+
+	masterFile := filepath.Join(set.dataDir, "master.key")
+	master, fresh, err := pds.LoadMasterKey(masterFile)
+	if err != nil {
+		return err
+	}
+	if fresh {
+		made = append(made, masterFile)
+	}
+	plc, directory, err := openPLC(set, store)
+	if err != nil {
+		return err
+	}
+	cfg, err := newConfig(set, store, master, plc, log)
 	if err != nil {
 		return err
 	}
@@ -56,18 +65,25 @@ func serve(ctx context.Context, set *settings, warnings []string, stderr io.Writ
 	}
 	if set.development {
 		greet(stderr, set, made)
+	} else if fresh {
+		log.Info("made a master key, which seals signing keys: keep a copy of it apart from the data", "file", masterFile)
 	}
 	log.Info("serving", "url", cfg.PublicURL, "port", set.port, "data", set.dataDir, "handles", cfg.HandleDomains)
-	err = srv.Serve(ctx, listeners...)
+	if directory != nil {
+		err = serveBeside(ctx, srv, withPLC(directory, srv), log, listeners)
+	} else {
+		err = srv.Serve(ctx, listeners...)
+	}
 	log.Info("stopped")
 	return err
 }
 
 // newConfig puts the parts of the server together.
-func newConfig(set *settings, store *sqlite.Store, log *slog.Logger) (pds.Config, error) {
+func newConfig(set *settings, store *sqlite.Store, master []byte, plc *identity.PLCClient, log *slog.Logger) (pds.Config, error) {
 	cfg := pds.Config{
 		PublicURL:       set.publicURL(),
 		Store:           store,
+		Registry:        identity.NewPLCRegistry(plc, set.rotationKey, set.recoveryKey),
 		ServiceDID:      set.serviceDID,
 		HandleDomains:   set.handleDomains,
 		AdminPassword:   set.adminPassword,
@@ -79,26 +95,23 @@ func newConfig(set *settings, store *sqlite.Store, log *slog.Logger) (pds.Config
 			Name: set.name, HomeURL: set.homeURL, PrivacyPolicy: set.privacyURL,
 			TermsOfService: set.termsURL, Contact: set.contact,
 		},
-		AppView:        pds.Service{URL: set.appViewURL, DID: set.appViewDID},
+		Transport:      newTransport(set),
+		AppView:        set.appView,
+		ModService:     set.modService,
 		Crawlers:       set.crawlers,
 		LimitBypassKey: set.bypassKey,
+		LimitBypassIPs: set.bypassIPs,
 		TrustedProxies: set.bypassIPs,
 		Limits:         pds.Limits{BlobBytes: set.blobBytes, ImportBytes: set.importBytes, BackfillWindow: set.backfill},
 		Logger:         log,
 		DevMode:        set.devMode,
 		Version:        set.version,
 	}
-	if set.rateLimits {
-		cfg.Limiter = xrpc.NewMemoryLimiter(store.Guard().Now, maxLimitedKeys)
-	}
-	master, made, err := pds.LoadMasterKey(filepath.Join(set.dataDir, "master.key"))
-	if err != nil {
+	var err error
+	if cfg.Keys, err = pds.SealedKeys(master); err != nil {
 		return cfg, err
 	}
-	if made {
-		log.Info("made a master key for signing keys: keep a copy of it apart from the data", "file", filepath.Join(set.dataDir, "master.key"))
-	}
-	if cfg.Keys, err = pds.SealedKeys(master); err != nil {
+	if cfg.Directory, err = newResolver(set, cfg.Transport, plc); err != nil {
 		return cfg, err
 	}
 	if set.blobDir == "" {
@@ -107,55 +120,51 @@ func newConfig(set *settings, store *sqlite.Store, log *slog.Logger) (pds.Config
 	if cfg.Blobs, err = blobs.NewDisk(set.blobDir, blobs.DiskOptions{}); err != nil {
 		return cfg, err
 	}
+	if set.rateLimits {
+		cfg.Limiter = xrpc.NewMemoryLimiter(store.Guard().Now, maxLimitedKeys)
+	}
 	if set.smtpURL != "" {
-		if cfg.Mailer, err = newSMTPMailer(set.smtpURL, set.from); err != nil {
-			return cfg, err
-		}
+		cfg.Mailer, err = newSMTPMailer(set.smtpURL, set.from)
 	} else if !set.development {
 		log.Warn("no PDS_EMAIL_SMTP_URL: mail is not sent but written to the log, with the codes in it")
 	}
-	return cfg, addIdentity(&cfg, set, store)
+	return cfg, err
 }
 
-// addIdentity sets up the PLC directory, the resolver and the transport.
-func addIdentity(cfg *pds.Config, set *settings, store storage.Store) error {
-	cfg.Transport = identity.NewTransport(identity.TransportConfig{
+// newTransport returns what all requests to others go through.
+func newTransport(set *settings) http.RoundTripper {
+	return identity.NewTransport(identity.TransportConfig{
 		AllowPrivate: set.devMode || set.noGuard,
-		AllowHosts:   hostsOf(append([]string{set.plcURL, set.appViewURL}, set.crawlers...)),
+		AllowHosts:   hostsOf(append([]string{set.plcURL, set.appView.URL}, set.crawlers...)),
 	})
-	var plc *identity.PLCClient
-	var err error
+}
+
+// openPLC returns the PLC directory that the configuration names. In
+// development it is one in this process, returned too, with its log in the
+// store.
+func openPLC(set *settings, store storage.Store) (*identity.PLCClient, *identity.MemoryPLC, error) {
 	if set.plcURL == "" {
-		directory, e := identity.NewMemoryPLC(identity.MemoryPLCConfig{Log: plcLog{storage.DocsOf(store)}, NoRateLimit: true})
-		if e != nil {
-			return e
+		directory, err := identity.NewMemoryPLC(identity.MemoryPLCConfig{Log: plcLog{storage.DocsOf(store)}, NoRateLimit: true})
+		if err != nil {
+			return nil, nil, err
 		}
-		plc = directory.Client()
-	} else if plc, err = identity.NewPLCClient(set.plcURL, identity.NewClient(cfg.Transport, identity.ClientLimits{
-		MaxBody: identity.MaxPLCBody,
-	})); err != nil {
-		return err
+		return directory.Client(), directory, nil
 	}
-	cfg.Registry = identity.NewPLCRegistry(plc, set.rotationKey, set.recoveryKey)
-	resolver := identity.ResolverConfig{
-		Transport: cfg.Transport, PLC: plc, AllowPrivate: set.devMode || set.noGuard,
+	client, err := identity.NewPLCClient(set.plcURL, identity.NewClient(newTransport(set), identity.ClientLimits{MaxBody: identity.MaxPLCBody}))
+	return client, nil, err
+}
+
+func newResolver(set *settings, transport http.RoundTripper, plc *identity.PLCClient) (*identity.Resolver, error) {
+	cfg := identity.ResolverConfig{
+		Transport: transport, PLC: plc, AllowPrivate: set.devMode || set.noGuard,
 		StaleTTL: set.staleTTL, MaxTTL: set.maxTTL, Timeout: set.resolverTimeout,
 	}
-	for _, ns := range set.backupDNS {
-		resolver.BackupDNS = append(resolver.BackupDNS, nameServer(ns))
+	for _, address := range set.backupDNS {
+		cfg.BackupDNS = append(cfg.BackupDNS, &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, address)
+		}})
 	}
-	cfg.Directory, err = identity.NewResolver(resolver)
-	return err
-}
-
-// nameServer returns a resolver that asks one server.
-func nameServer(address string) *net.Resolver {
-	if _, _, err := net.SplitHostPort(address); err != nil {
-		address = net.JoinHostPort(address, "53")
-	}
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, address)
-	}}
+	return identity.NewResolver(cfg)
 }
 
 // listen opens the port: on loopback alone in development, else everywhere.
@@ -174,68 +183,26 @@ func listen(ctx context.Context, set *settings) ([]net.Listener, error) {
 		return nil, portError(err, port)
 	}
 	l6, err := lc.Listen(ctx, "tcp6", "[::1]:"+port)
-	if err != nil { // a machine without IPv6
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE): // "localhost" would lead to somebody else
+		return nil, errors.Join(portError(err, port), l4.Close())
+	case err != nil: // a machine without IPv6
 		return []net.Listener{l4}, nil
 	}
 	return []net.Listener{l4, l6}, nil
 }
 
 func portError(err error, port string) error {
-	return fmt.Errorf("cannot listen on port %s (another program may use it; PDS_PORT chooses another one): %w", port, err)
+	return fmt.Errorf("cannot listen on port %s (is another server running? PDS_PORT chooses another port, in development with PDS_DEV_MODE=true): %w", port, err)
 }
 
-func newLogger(set *settings, w io.Writer) (*slog.Logger, error) {
+func newLogger(set *settings, w io.Writer) *slog.Logger {
 	if set.logOff {
-		return slog.New(slog.DiscardHandler), nil
+		return slog.New(slog.DiscardHandler)
 	}
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(set.logLevel)); err != nil {
-		return nil, fmt.Errorf("LOG_LEVEL is malformed: %w", err)
-	}
-	opts := &slog.HandlerOptions{Level: level}
+	opts := &slog.HandlerOptions{Level: set.logLevel}
 	if set.development {
-		return slog.New(slog.NewTextHandler(w, opts)), nil
+		return slog.New(slog.NewTextHandler(w, opts))
 	}
-	return slog.New(slog.NewJSONHandler(w, opts)), nil
-}
-
-func greet(w io.Writer, set *settings, made []string) {
-	fmt.Fprintf(w, "pdskit development server: no PDS_* variable is set.\n\n")
-	for _, m := range made {
-		fmt.Fprintf(w, "  made %s\n", m)
-	}
-	fmt.Fprintf(w, `
-  address   %[1]s
-  handles   NAME.test
-  data      %[2]s (delete it to start anew)
-  accounts  no invite code needed; mail is shown in this log
-  identity  an own PLC directory, kept in the data
-
-Try:
-
-  curl %[1]s/xrpc/com.atproto.server.describeServer
-  curl -H 'Content-Type: application/json' %[1]s/xrpc/com.atproto.server.createAccount \
-    -d '{"handle":"alice.test","email":"alice@example.com","password":"a long password"}'
-
-`, set.publicURL(), set.dataDir)
-}
-
-// decodeKey reads a rotation key from its hexadecimal form.
-func decodeKey(text string) (*atcrypto.PrivateKeyK256, error) {
-	raw, err := hex.DecodeString(text)
-	if err != nil {
-		return nil, errors.New("not hexadecimal")
-	}
-	return atcrypto.ParsePrivateBytesK256(raw)
-}
-
-// hostsOf returns the hosts of URLs that the operator has configured.
-func hostsOf(urls []string) []string {
-	var out []string
-	for _, u := range urls {
-		if h := hostOf(u); h != "" {
-			out = append(out, h)
-		}
-	}
-	return out
+	return slog.New(slog.NewJSONHandler(w, opts))
 }

@@ -23,6 +23,9 @@ type smtpServer struct {
 // not repeat the value, which has a password in it.
 func parseSMTP(text string) (smtpServer, error) {
 	u, err := url.Parse(text)
+	if err == nil && u.Query().Get("sendmail") == "true" {
+		return smtpServer{}, errors.New("sendmail is not supported: name a mail server")
+	}
 	if err != nil || u.Hostname() == "" || (u.Scheme != "smtp" && u.Scheme != "smtps") {
 		return smtpServer{}, errors.New("must be smtp://user:password@host:port or smtps://...")
 	}

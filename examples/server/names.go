@@ -1,0 +1,182 @@
+package main
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/mail"
+	"net/netip"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/atcrypto"
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"github.com/pdskit/pdskit/identity"
+	"github.com/pdskit/pdskit/pds"
+)
+
+// setting is one environment variable.
+type setting struct {
+	name string
+	help string // with the default in parentheses
+	read func(s *settings, value string) error
+
+	// none says why the name has no effect here; refuse makes the start fail
+	// instead.
+	none   string
+	refuse bool
+}
+
+const (
+	noFiles   = "all data is in pds.db in PDS_DATA_DIRECTORY"
+	noBuffer  = "subscribers share one buffer, see docs/operating.md"
+	noS3      = "object storage is not supported yet; blobs are kept on disk, see PDS_BLOBSTORE_DISK_LOCATION"
+	noProxy   = "requests are not passed on to other services yet"
+	noFetch   = "documents of others are limited by kind"
+	noModMail = "there is no moderation mail yet"
+	noPages   = "there are no sign-in pages yet"
+	noRedis   = "Redis is not supported; rate limits are counted in memory"
+	noKMS     = "key management services are not supported yet; use PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX"
+	noInvite  = "invite codes are made by administrators only"
+	noEntry   = "entryway mode is not supported; this server keeps its own accounts"
+	noAdmin   = "the administration methods are on the main port"
+	noLog     = "the whole log goes to standard error"
+)
+
+// value makes a setting of a field from a parser.
+func value[T any](name, help string, field func(*settings) *T, parse func(string) (T, error)) setting {
+	return setting{name: name, help: help, read: func(s *settings, v string) (err error) {
+		*field(s), err = parse(v)
+		return err
+	}}
+}
+
+// list makes a setting of a comma-separated list.
+func list[T any](name, help string, field func(*settings) *[]T, parse func(string) (T, error)) setting {
+	return value(name, help, field, func(v string) ([]T, error) { return splitList(v, parse) })
+}
+
+func parseText(v string) (string, error) { return v, nil }
+
+func parseMailAddress(v string) (string, error) {
+	if _, err := mail.ParseAddress(v); err != nil {
+		return "", errors.New("must be a mail address")
+	}
+	return v, nil
+}
+
+func parseRotationKey(v string) (*atcrypto.PrivateKeyK256, error) {
+	raw, err := hex.DecodeString(v)
+	if err == nil {
+		var key *atcrypto.PrivateKeyK256
+		if key, err = atcrypto.ParsePrivateBytesK256(raw); err == nil {
+			return key, nil
+		}
+	}
+	return nil, errors.New("must be a secp256k1 key of 64 hexadecimal digits")
+}
+
+func parseRecoveryKey(v string) (string, error) {
+	if _, err := atcrypto.ParsePublicDIDKey(v); err != nil {
+		return "", errors.New("must be a public key such as did:key:zQ3sh...")
+	}
+	return v, nil
+}
+
+func parseSecret(v string) (string, error) {
+	if len(v) < pds.MinSecretBytes {
+		return "", fmt.Errorf("must have at least %d characters", pds.MinSecretBytes)
+	}
+	return v, nil
+}
+
+func checkedSMTP(v string) (string, error) {
+	_, err := parseSMTP(v)
+	return v, err
+}
+
+// knownSettings lists every name of the reference server.
+func knownSettings() []setting {
+	not := func(v string) (bool, error) {
+		on, err := parseBool(v)
+		return !on, err
+	}
+	known := []setting{
+		value("PDS_HOSTNAME", "public host name; required in production", func(s *settings) *string { return &s.hostname }, parseHost),
+		value("PDS_PORT", "port to listen on (2583)", func(s *settings) *int { return &s.port }, parsePort),
+		value("PDS_DATA_DIRECTORY", "where all data is kept; required in production", func(s *settings) *string { return &s.dataDir }, parseText),
+		value("PDS_JWT_SECRET", "secret that signs session tokens; required in production", func(s *settings) *string { return &s.jwtSecret }, parseSecret),
+		value("PDS_ADMIN_PASSWORD", "password of the administration methods; required in production", func(s *settings) *string { return &s.adminPassword }, parseText),
+		value("PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX", "key that signs changes of identities, 64 hexadecimal digits; required in production",
+			func(s *settings) **atcrypto.PrivateKeyK256 { return &s.rotationKey }, parseRotationKey),
+		value("PDS_DEV_MODE", "development rules: http, no address guard. Without the names required in production and PDS_DID_PLC_URL: development mode (false)",
+			func(s *settings) *bool { return &s.devMode }, parseBool),
+		value("PDS_BLOBSTORE_DISK_LOCATION", "where blobs are kept (blobs in the data directory)", func(s *settings) *string { return &s.blobDir }, parseText),
+
+		value("PDS_SERVICE_DID", "the server's own DID (did:web and the host name)", func(s *settings) *syntax.DID { return &s.serviceDID }, parseDID),
+		value("PDS_SERVICE_NAME", "name on the landing page (the host name)", func(s *settings) *string { return &s.name }, parseText),
+		value("PDS_VERSION", "what /xrpc/_health reports (pdskit)", func(s *settings) *string { return &s.version }, parseText),
+		value("PDS_HOME_URL", "link on the landing page", func(s *settings) *string { return &s.homeURL }, parseURL),
+		value("PDS_PRIVACY_POLICY_URL", "link in describeServer", func(s *settings) *string { return &s.privacyURL }, parseURL),
+		value("PDS_TERMS_OF_SERVICE_URL", "link in describeServer", func(s *settings) *string { return &s.termsURL }, parseURL),
+		value("PDS_CONTACT_EMAIL_ADDRESS", "address in describeServer", func(s *settings) *string { return &s.contact }, parseMailAddress),
+		value("PDS_ACCEPTING_REPO_IMPORTS", "allow importRepo (true)", func(s *settings) *bool { return &s.acceptImports }, parseBool),
+		value("PDS_MAX_REPO_IMPORT_SIZE", "bytes of an imported repository (2 GiB)", func(s *settings) *int64 { return &s.importBytes }, parseNumber),
+		value("PDS_BLOB_UPLOAD_LIMIT", "bytes of one blob (5 MiB)", func(s *settings) *int64 { return &s.blobBytes }, parseNumber),
+
+		value("PDS_DID_PLC_URL", "PLC directory ("+identity.DefaultPLCURL+"; in development mode the server itself)", func(s *settings) *string { return &s.plcURL }, parseURL),
+		value("PDS_RECOVERY_DID_KEY", "rotation key of the operator, above the server's", func(s *settings) *string { return &s.recoveryKey }, parseRecoveryKey),
+		value("PDS_DID_CACHE_STALE_TTL", "milliseconds after which an identity is renewed (1 h)", func(s *settings) *time.Duration { return &s.staleTTL }, parseMilliseconds),
+		value("PDS_DID_CACHE_MAX_TTL", "milliseconds after which it is not used any more (1 day)", func(s *settings) *time.Duration { return &s.maxTTL }, parseMilliseconds),
+		value("PDS_ID_RESOLVER_TIMEOUT", "milliseconds for one lookup (3 s)", func(s *settings) *time.Duration { return &s.resolverTimeout }, parseMilliseconds),
+		list("PDS_SERVICE_HANDLE_DOMAINS", "domains of handles, each with a leading dot, comma-separated (a dot and the host name; .test for localhost)",
+			func(s *settings) *[]string { return &s.handleDomains }, parseHandleDomain),
+		list("PDS_HANDLE_BACKUP_NAMESERVERS", "name servers asked when others do not know a handle, comma-separated", func(s *settings) *[]string { return &s.backupDNS }, parseNameServer),
+		value("PDS_ENABLE_DID_DOC_WITH_SESSION", "DID document in session answers (false)", func(s *settings) *bool { return &s.didDocInSession }, parseBool),
+
+		value("PDS_INVITE_REQUIRED", "ask for an invite code at sign-up (true; false in development mode)", func(s *settings) *bool { return &s.invites }, parseBool),
+		value("PDS_EMAIL_SMTP_URL", "mail server, smtps://user:password@host:465 (mail is only logged)", func(s *settings) *string { return &s.smtpURL }, checkedSMTP),
+		value("PDS_EMAIL_FROM_ADDRESS", "sender of mail; required with a mail server", func(s *settings) *string { return &s.from }, parseMailAddress),
+
+		value("PDS_REPO_BACKFILL_LIMIT_MS", "milliseconds that a firehose cursor may reach back (1 day)", func(s *settings) *time.Duration { return &s.backfill }, parseMilliseconds),
+		list("PDS_CRAWLERS", "relays that are told of new events, comma-separated URLs", func(s *settings) *[]string { return &s.crawlers }, parseURL),
+		value("PDS_BSKY_APP_VIEW_URL", "service asked for handles that are not here", func(s *settings) *string { return &s.appView.URL }, parseURL),
+		value("PDS_BSKY_APP_VIEW_DID", "its DID; required with it", func(s *settings) *syntax.DID { return &s.appView.DID }, parseDID),
+		value("PDS_MOD_SERVICE_DID", "moderation service whose tokens open the moderation methods", func(s *settings) *syntax.DID { return &s.modService.DID }, parseDID),
+		value("PDS_MOD_SERVICE_URL", "its address; reports are not passed on to it yet", func(s *settings) *string { return &s.modService.URL }, parseURL),
+
+		value("PDS_RATE_LIMITS_ENABLED", "limit requests (true; false in development mode)", func(s *settings) *bool { return &s.rateLimits }, parseBool),
+		value("PDS_RATE_LIMIT_BYPASS_KEY", "value of the header x-ratelimit-bypass that lifts the limits", func(s *settings) *string { return &s.bypassKey }, parseText),
+		list("PDS_RATE_LIMIT_BYPASS_IPS", "peers that are not limited and may forward client addresses, comma-separated addresses or networks",
+			func(s *settings) *[]netip.Prefix { return &s.bypassIPs }, parsePeers),
+		value("PDS_DISABLE_SSRF_PROTECTION", "let requests go to private addresses (false)", func(s *settings) *bool { return &s.noGuard }, parseBool),
+		value("LOG_LEVEL", "debug, info, warn or error (info)", func(s *settings) *slog.Level { return &s.logLevel }, parseLevel),
+		value("LOG_ENABLED", "write a log (true)", func(s *settings) *bool { return &s.logOff }, not),
+	}
+	none := func(reason string, refuse bool, names ...string) {
+		for _, n := range names {
+			known = append(known, setting{name: n, none: reason, refuse: refuse})
+		}
+	}
+	none(noS3, true, "PDS_BLOBSTORE_S3_BUCKET", "PDS_BLOBSTORE_S3_REGION", "PDS_BLOBSTORE_S3_ENDPOINT", "PDS_BLOBSTORE_S3_FORCE_PATH_STYLE",
+		"PDS_BLOBSTORE_S3_ACCESS_KEY_ID", "PDS_BLOBSTORE_S3_SECRET_ACCESS_KEY", "PDS_BLOBSTORE_S3_UPLOAD_TIMEOUT_MS", "PDS_BLOBSTORE_S3_REQUEST_TIMEOUT_MS")
+	none(noRedis, true, "PDS_REDIS_SCRATCH_ADDRESS", "PDS_REDIS_SCRATCH_PASSWORD")
+	none(noKMS, true, "PDS_PLC_ROTATION_KEY_KMS_KEY_ID")
+	none(noEntry, true, "PDS_ENTRYWAY_URL", "PDS_ENTRYWAY_DID", "PDS_ENTRYWAY_JWT_VERIFY_KEY_K256_PUBLIC_KEY_HEX", "PDS_ENTRYWAY_PLC_ROTATION_KEY",
+		"PDS_ENTRYWAY_ADMIN_TOKEN")
+	none(noFiles, false, "PDS_ACCOUNT_DB_LOCATION", "PDS_SEQUENCER_DB_LOCATION", "PDS_DID_CACHE_DB_LOCATION", "PDS_ACTOR_STORE_DIRECTORY",
+		"PDS_ACTOR_STORE_CACHE_SIZE", "PDS_SQLITE_DISABLE_WAL_AUTO_CHECKPOINT", "PDS_BLOBSTORE_DISK_TMP_LOCATION")
+	none(noBuffer, false, "PDS_MAX_SUBSCRIPTION_BUFFER")
+	none(noProxy, false, "PDS_BSKY_APP_VIEW_CDN_URL_PATTERN", "PDS_REPORT_SERVICE_URL", "PDS_REPORT_SERVICE_DID", "PDS_PROXY_ALLOW_HTTP2",
+		"PDS_PROXY_HEADERS_TIMEOUT", "PDS_PROXY_BODY_TIMEOUT", "PDS_PROXY_MAX_RESPONSE_SIZE", "PDS_PROXY_MAX_RETRIES", "PDS_PROXY_PREFER_COMPRESSED")
+	none(noFetch, false, "PDS_FETCH_MAX_RESPONSE_SIZE")
+	none(noModMail, false, "PDS_MODERATION_EMAIL_SMTP_URL", "PDS_MODERATION_EMAIL_ADDRESS")
+	none(noPages, false, "PDS_LOGO_URL", "PDS_SUPPORT_URL", "PDS_HCAPTCHA_SITE_KEY", "PDS_HCAPTCHA_SECRET_KEY", "PDS_HCAPTCHA_TOKEN_SALT",
+		"PDS_OAUTH_TRUSTED_CLIENTS", "PDS_PRIMARY_COLOR", "PDS_ERROR_COLOR", "PDS_WARNING_COLOR", "PDS_INFO_COLOR", "PDS_SUCCESS_COLOR",
+		"PDS_BACKGROUND_LIGHT_URL", "PDS_BACKGROUND_DARK_URL", "PDS_DPOP_SECRET", "PDS_EMAIL_DISABLE_CONFIRMATION_LINK", "PDS_LEXICON_AUTHORITY_DID")
+	none(noInvite, false, "PDS_INVITE_INTERVAL", "PDS_INVITE_EPOCH")
+	none(noAdmin, false, "PDS_ADMIN_LISTEN")
+	none(noLog, false, "LOG_SYSTEMS", "LOG_DESTINATION")
+	return known
+}
