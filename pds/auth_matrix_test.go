@@ -111,6 +111,7 @@ func authMatrix() map[string]authCase {
 
 		admin + "deleteAccount":       {class: authAdmin},
 		admin + "getSubjectStatus":    {class: authMod},
+		admin + "updateAccountHandle": {class: authAdmin},
 		admin + "updateSubjectStatus": {class: authMod},
 	}
 }

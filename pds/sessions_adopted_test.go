@@ -181,26 +181,26 @@ func TestForgedSessionTokens(t *testing.T) {
 	}
 }
 
-// brokenStore fails every transaction while it is broken.
-type brokenStore struct {
+// deadStore fails every transaction while it is dead.
+type deadStore struct {
 	storage.Store
-	broken bool
+	dead bool
 }
 
-var errBroken = errors.New("the disk is on fire")
+var errDead = errors.New("the disk is on fire")
 
-func (s *brokenStore) Unwrap() storage.Store { return s.Store }
+func (s *deadStore) Unwrap() storage.Store { return s.Store }
 
-func (s *brokenStore) View(ctx context.Context, fn func(storage.Tx) error) error {
-	if s.broken {
-		return errBroken
+func (s *deadStore) View(ctx context.Context, fn func(storage.Tx) error) error {
+	if s.dead {
+		return errDead
 	}
 	return s.Store.View(ctx, fn)
 }
 
-func (s *brokenStore) Update(ctx context.Context, fn func(storage.Tx) error) error {
-	if s.broken {
-		return errBroken
+func (s *deadStore) Update(ctx context.Context, fn func(storage.Tx) error) error {
+	if s.dead {
+		return errDead
 	}
 	return s.Store.Update(ctx, fn)
 }
@@ -215,12 +215,12 @@ func TestStorageFailureIsNoAuthError(t *testing.T) {
 	} {
 		t.Run(nsid, func(t *testing.T) {
 			t.Parallel()
-			var store *brokenStore
+			var store *deadStore
 			srv := pdstest.New(t, func(c *pds.Config) {
 				inner, err := sqlite.OpenMemory(sqlite.Options{Clock: c.Clock})
 				ok(t, err)
 				t.Cleanup(func() { _ = inner.Close() })
-				store = &brokenStore{Store: inner}
+				store = &deadStore{Store: inner}
 				c.Store = store
 				c.Logger = nil
 			})
@@ -256,9 +256,9 @@ func TestStorageFailureIsNoAuthError(t *testing.T) {
 				alice.Login()
 				auth = "Bearer " + alice.Refresh
 			}
-			store.broken = true
+			store.dead = true
 			err := call(t, srv, verb, nsid, auth, params, in, nil)
-			store.broken = false
+			store.dead = false
 			wantError(t, err, 500, "InternalServerError")
 			var e *pdstest.Error
 			if errors.As(err, &e) && strings.Contains(e.Message, "fire") {

@@ -22,10 +22,10 @@ func serve(b *testing.B, srv *pdstest.PDS, verb, nsid, token string) *httptest.R
 	return rec
 }
 
-func quiet(c *pds.Config) { c.ValidateOutput, c.CheckCommits, c.Logger = false, false, nil }
+func quickly(c *pds.Config) { c.ValidateOutput, c.CheckCommits, c.Logger = false, false, nil }
 
 func BenchmarkRefreshSession(b *testing.B) {
-	srv := pdstest.New(b, quiet)
+	srv := pdstest.New(b, quickly)
 	alice := srv.CreateAccount("alice")
 	token := alice.Refresh
 	b.ReportAllocs()
@@ -40,7 +40,7 @@ func BenchmarkRefreshSession(b *testing.B) {
 
 // BenchmarkGetSession is mostly the check of an access token.
 func BenchmarkGetSession(b *testing.B) {
-	srv := pdstest.New(b, quiet)
+	srv := pdstest.New(b, quickly)
 	alice := srv.CreateAccount("alice")
 	b.ReportAllocs()
 	for b.Loop() {
@@ -50,7 +50,7 @@ func BenchmarkGetSession(b *testing.B) {
 
 // BenchmarkGetServiceAuth opens the signing key and signs.
 func BenchmarkGetServiceAuth(b *testing.B) {
-	srv := pdstest.New(b, quiet)
+	srv := pdstest.New(b, quickly)
 	alice := srv.CreateAccount("alice")
 	b.ReportAllocs()
 	for b.Loop() {
