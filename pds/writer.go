@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -90,7 +91,7 @@ func (s *Server) pipeline(ctx context.Context, did syntax.DID, prepare func(ctx 
 		var refused *xrpc.Error
 		switch {
 		case err == nil && p != nil:
-			err = p.settle(ctx, s.store, before)
+			err = s.reportPanic(ctx, did, p.settle(ctx, s.store, before))
 		case before != nil && (err == nil || errors.As(err, &refused)):
 			// Nothing to store, or a refusal: true only if what it was seen
 			// against is stored.
@@ -136,15 +137,20 @@ func (s *Server) retry(ctx context.Context, did syntax.DID, work func(ctx contex
 			return false, err
 		}
 	})
-	var p *lane.PanicError
-	switch {
-	case errors.As(err, &p):
-		s.log.ErrorContext(ctx, "panic in a write", "did", did, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
-		return fmt.Errorf("write to %s: %w", did, err)
-	case errors.Is(err, lane.ErrFull):
+	if errors.Is(err, lane.ErrFull) {
 		return xrpc.NewError(http.StatusServiceUnavailable, "NotEnoughResources", "Too many writes are waiting for this account")
 	}
-	return err
+	return s.reportPanic(ctx, did, err)
+}
+
+// reportPanic logs the panic that an error is, if it is one.
+func (s *Server) reportPanic(ctx context.Context, did syntax.DID, err error) error {
+	var p *lane.PanicError
+	if !errors.As(err, &p) {
+		return err
+	}
+	s.log.ErrorContext(ctx, "panic in a write", "did", did, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
+	return fmt.Errorf("write to %s: %w", did, err)
 }
 
 // pending is a commit that is signed but not yet stored.
@@ -176,21 +182,26 @@ func (p *pending) hasFailed() bool {
 func (p *pending) enter() { p.once.Do(func() { close(p.entered) }) }
 
 // settle stores the commit, after the one before it has entered the store. A
-// caller that is gone does not stop it, since others may build on it.
-func (p *pending) settle(ctx context.Context, store storage.Store, before *pending) error {
+// caller that is gone does not stop it, since others may build on it. A panic
+// is returned as a *lane.PanicError.
+func (p *pending) settle(ctx context.Context, store storage.Store, before *pending) (err error) {
 	if before != nil {
 		<-before.entered
 	}
-	defer close(p.done)
-	defer p.enter()
+	defer func() {
+		if v := recover(); v != nil {
+			err = &lane.PanicError{Value: v, Stack: debug.Stack()}
+		}
+		p.failed = err != nil
+		p.enter()
+		close(p.done)
+	}()
 	update := p.update
-	p.failed, p.update = true, nil // failed also if the store panics; a lane may keep p for long
-	err := store.Update(context.WithoutCancel(ctx), func(tx storage.Tx) error {
+	p.update = nil // a lane may keep p for long
+	return store.Update(context.WithoutCancel(ctx), func(tx storage.Tx) error {
 		p.enter()
 		return update(tx)
 	})
-	p.failed = err != nil
-	return err
 }
 
 // drain waits until every commit prepared so far is stored. It returns
