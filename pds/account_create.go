@@ -239,7 +239,7 @@ func (s *Server) create(ctx context.Context, c *creation) error {
 			}
 		}
 	}
-	acct, err := s.finishCreation(ctx, did, c.also)
+	acct, err := s.finishCreation(ctx, did, c.key, c.also)
 	if err == nil {
 		c.account = acct
 		s.forgetIdentity(ctx, did, acct.Handle)

@@ -3,6 +3,7 @@ package pds
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -157,12 +158,13 @@ func (s *Server) deleteDueAccounts(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	var failed []error
 	for _, job := range due {
 		if err := s.deleteDue(ctx, job, now); err != nil {
-			return false, err
+			failed = append(failed, fmt.Errorf("job %s: %w", job.Key, err))
 		}
 	}
-	return len(due) == dueBatch, nil
+	return len(due) == dueBatch, errors.Join(failed...)
 }
 
 // errNotDue says that a job is out of date.

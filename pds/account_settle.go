@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
+	"github.com/bluesky-social/indigo/atproto/atcrypto"
 	atid "github.com/bluesky-social/indigo/atproto/identity"
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
@@ -77,14 +79,17 @@ func pendingAccount(tx storage.Tx, did syntax.DID) (a storage.Account, d storage
 }
 
 // finishCreation completes a pending account whose DID is registered: it makes
-// the repository, tells the network, and runs also, all in one Update.
-func (s *Server) finishCreation(ctx context.Context, did syntax.DID, also func(storage.Tx, *storage.Account) error) (storage.Account, error) {
+// the repository, tells the network, and runs also, all in one Update. The
+// signing key is read if it is nil.
+func (s *Server) finishCreation(ctx context.Context, did syntax.DID, key atcrypto.PrivateKey, also func(storage.Tx, *storage.Account) error) (storage.Account, error) {
 	var acct storage.Account
 	err := s.inLane(ctx, did, func(ctx context.Context, w *writer) error {
 		defer w.reset()
-		key, err := w.signer(ctx)
-		if err != nil {
-			return err
+		if key == nil {
+			var err error
+			if key, err = w.signer(ctx); err != nil {
+				return err
+			}
 		}
 		first, err := s.firstCommit(ctx, did, key)
 		if err != nil {
@@ -195,14 +200,13 @@ func (s *Server) settlePendingAccounts(ctx context.Context) (more bool, err erro
 		}
 		from = docs[len(docs)-1].Key + "\x00"
 	}
-	var failed error
+	var failed []error
 	for _, d := range old {
-		if err := s.settle(ctx, d); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "a sign-up cannot be settled yet", "did", d.Key, "error", err)
-			failed = err
+		if err := s.settle(ctx, d); err != nil {
+			failed = append(failed, fmt.Errorf("sign-up of %s: %w", d.Key, err))
 		}
 	}
-	return false, failed
+	return false, errors.Join(failed...)
 }
 
 // settle completes a sign-up if its DID is registered and takes it back if it
@@ -228,7 +232,7 @@ func (s *Server) settle(ctx context.Context, d storage.Doc) error {
 	if !there {
 		return s.undoCreation(ctx, did, undoPlain)
 	}
-	a, err := s.finishCreation(ctx, did, nil)
+	a, err := s.finishCreation(ctx, did, nil, nil)
 	if errors.Is(err, errNotPending) {
 		return nil
 	}

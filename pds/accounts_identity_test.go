@@ -373,6 +373,21 @@ func TestAdminChangesHandle(t *testing.T) {
 		map[string]any{"did": "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa", "handle": "alicia.test"}, nil), http.StatusBadRequest, "")
 }
 
+// TestBareServiceDomain: an administrator may give away the domain itself, which
+// this server proves.
+func TestBareServiceDomain(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t, func(cfg *pds.Config) { cfg.HandleDomains = []string{".pds.test"} })
+	a := srv.CreateAccount("alice")
+	wantError(t, post(t, srv, updateHandleNSID, "Bearer "+a.Access, map[string]any{"handle": "pds.test"}, nil), http.StatusBadRequest, "InvalidRequest")
+	_, err := resolve(t, srv, "pds.test")
+	wantError(t, err, http.StatusBadRequest, "HandleNotFound")
+	ok(t, post(t, srv, "com.atproto.admin.updateAccountHandle", adminAuth, map[string]any{"did": a.DID, "handle": "pds.test"}, nil))
+	if did, err := resolve(t, srv, "pds.test"); did != a.DID {
+		t.Error(did, err)
+	}
+}
+
 func TestResolveIdentity(t *testing.T) {
 	t.Parallel()
 	srv := pdstest.New(t)
