@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"bytes"
-	"errors"
 
 	"github.com/pdskit/pdskit/storage"
 )
@@ -12,23 +11,22 @@ func (t *tx) Apply(c *storage.Commit) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
-	a, err := t.account(c.DID)
-	if errors.Is(err, storage.ErrNotFound) {
-		return storage.ErrConflict
-	}
+	r, found, err := t.one("SELECT a.id, a.generation, a.version, a.key_id, g.head, g.recent, "+generationColumns+`
+		FROM accounts a LEFT JOIN generations g ON g.id = a.generation WHERE a.did = ?`, string(c.DID))
 	if err != nil {
 		return err
 	}
+	if !found {
+		return storage.ErrConflict
+	}
+	a := scanAccountRef(r, c.DID)
+	t.memo = a
 	if a.version != c.AccountVersion || a.keyID != c.KeyID {
 		return storage.ErrConflict
 	}
-	r, found, err := t.one("SELECT "+generationColumns+", g.head FROM generations g WHERE g.id = ?", a.generation)
-	if err != nil {
-		return err
-	}
 	var head []byte
-	if found {
-		head = r.bytes(10)
+	if a.generation != 0 {
+		head = r.bytes(4)
 	}
 	if !bytes.Equal(head, cidBytes(c.Base)) {
 		return storage.ErrConflict
@@ -37,8 +35,11 @@ func (t *tx) Apply(c *storage.Commit) error {
 		return t.publish(c, a)
 	}
 	var g *generation
-	if found {
-		g = scanGeneration(t, r, 0)
+	if a.generation != 0 {
+		g = scanGeneration(t, r, 6)
+		if g.recent, err = parseRecent(r.bytes(5)); err != nil {
+			return err
+		}
 	} else {
 		id, err := t.insertGeneration(a.id, published)
 		if err != nil {
@@ -53,6 +54,7 @@ func (t *tx) Apply(c *storage.Commit) error {
 	if err := g.change(c); err != nil {
 		return err
 	}
+	a.recent, a.hasRecent = g.recent, true
 	return g.saveHead(&c.Head, published)
 }
 
@@ -74,7 +76,7 @@ func (g *generation) change(c *storage.Commit) error {
 	if err != nil {
 		return err
 	}
-	if err := g.addNodes(c.NewNodes, rev, known); err != nil {
+	if err := g.addRecent(c.NewNodes, rev, known); err != nil {
 		return err
 	}
 	for i := range c.Puts {
@@ -111,7 +113,7 @@ func (t *tx) publish(c *storage.Commit, a *accountRef) error {
 }
 
 func (t *tx) setGeneration(a *accountRef, id int64) error {
-	a.generation = id
+	a.generation, a.recent, a.hasRecent = id, nil, false
 	_, err := t.exec("UPDATE accounts SET generation = ? WHERE id = ?", id, a.id)
 	return err
 }
@@ -119,11 +121,8 @@ func (t *tx) setGeneration(a *accountRef, id int64) error {
 // saveHead writes the totals with a new head.
 func (g *generation) saveHead(h *storage.Head, state int) error {
 	_, err := g.t.exec(`UPDATE generations SET state = ?, next = ?, records = ?, nodes = ?, bytes = ?, dups = ?, refs = ?,
-		max_rev = ?, ordered = ?, rev = ?, head = ?, data = ?, signed = ? WHERE id = ?`,
+		max_rev = ?, ordered = ?, rev = ?, head = ?, data = ?, signed = ?, recent = ? WHERE id = ?`,
 		state, g.next, g.records, g.nodes, g.bytes, g.dups, g.refs,
-		g.maxRev, g.ordered, string(h.Rev), cidBytes(h.CID), cidBytes(h.Data), notNil(h.Commit), g.id)
-	if err != nil {
-		return err
-	}
-	return g.saveCollections()
+		g.maxRev, g.ordered, string(h.Rev), cidBytes(h.CID), cidBytes(h.Data), notNil(h.Commit), encodeRecent(g.recent), g.id)
+	return err
 }

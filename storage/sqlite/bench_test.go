@@ -115,6 +115,7 @@ func BenchmarkCommit(b *testing.B) {
 			repos := make(chan *typical, clients)
 			for n := range clients {
 				r := newTypical(b, s, n)
+				fill(b, s, r, 32_000/clients)
 				for range 50 {
 					r.commit(b, s)
 				}
@@ -180,7 +181,7 @@ func fill(b *testing.B, s storage.Store, r *typical, n int) {
 		return tx.Apply(&storage.Commit{DID: r.did, AccountVersion: r.version, KeyID: "k", Base: r.head.CID, Generation: g,
 			Head: storage.Head{CID: head.CID, Rev: rev, Data: head.CID, Commit: head.Data}})
 	})
-	r.head = storage.Head{CID: head.CID}
+	r.head, r.nodes = storage.Head{CID: head.CID}, nil
 }
 
 func BenchmarkGetRecord(b *testing.B) {

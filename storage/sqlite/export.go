@@ -1,7 +1,9 @@
 package sqlite
 
 import (
+	"bytes"
 	"iter"
+	"slices"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 	"github.com/pdskit/pdskit/storage"
@@ -23,13 +25,13 @@ const (
 	exportRecords       = "SELECT nullif(rev, ?), cid, value FROM records WHERE id BETWEEN ? AND ? ORDER BY id DESC"
 	exportRecordsSorted = "SELECT rev, cid, value FROM records WHERE generation = ? ORDER BY rev DESC"
 
-	withoutDups = ` AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.cid_key = records.cid_key AND n.id BETWEEN ? AND ? AND n.cid = records.cid)`
+	withoutDups = ` AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.generation = records.generation AND n.cid_key = records.cid_key AND n.cid = records.cid)`
 
 	exportRecordsOnce = `SELECT rev, cid, value FROM records WHERE id BETWEEN ? AND ?
-		AND NOT EXISTS (SELECT 1 FROM records o WHERE o.cid_key = records.cid_key AND o.id > records.id AND o.id <= ? AND o.cid = records.cid)` +
+		AND NOT EXISTS (SELECT 1 FROM records o WHERE o.generation = records.generation AND o.cid_key = records.cid_key AND o.id > records.id AND o.cid = records.cid)` +
 		withoutDups + " ORDER BY id DESC"
 	exportRecordsSortedOnce = `SELECT rev, cid, value FROM records WHERE generation = ?
-		AND NOT EXISTS (SELECT 1 FROM records o WHERE o.cid_key = records.cid_key AND o.id BETWEEN ? AND ? AND o.cid = records.cid
+		AND NOT EXISTS (SELECT 1 FROM records o WHERE o.generation = records.generation AND o.cid_key = records.cid_key AND o.cid = records.cid
 			AND (o.rev, o.id) > (records.rev, records.id))` +
 		withoutDups + " ORDER BY rev DESC"
 )
@@ -65,6 +67,10 @@ func (t *tx) export(did syntax.DID, since string, yield func(storage.Block) bool
 	if !yield(storage.Block{CID: head, Data: g.bytes(2)}) {
 		return nil
 	}
+	recent, err := t.recentNodes(a)
+	if err != nil {
+		return err
+	}
 	first, last := ids(a.generation)
 	base, dups, ordered := g.str(3), g.int(4) > 0, g.bool(5)
 
@@ -72,14 +78,18 @@ func (t *tx) export(did syntax.DID, since string, yield func(storage.Block) bool
 	nodesArgs, args := []any{first, last}, []any{base, first, last}
 	switch {
 	case ordered && dups:
-		recordsSQL, args = exportRecordsOnce, []any{first, last, last, first, last}
+		recordsSQL, args = exportRecordsOnce, []any{first, last}
 	case !ordered && dups:
-		recordsSQL, args = exportRecordsSortedOnce, []any{a.generation, first, last, first, last}
+		recordsSQL, args = exportRecordsSortedOnce, []any{a.generation}
 	case !ordered:
 		recordsSQL, args = exportRecordsSorted, []any{a.generation}
 	}
 	if !ordered {
 		nodesSQL, nodesArgs = exportNodesSorted, append(nodesArgs, base)
+	}
+	newest, err := t.streamRecent(since, recent)
+	if err != nil {
+		return err
 	}
 	nodes, err := t.stream(since, base, nodesSQL, nodesArgs...)
 	if err != nil {
@@ -92,27 +102,35 @@ func (t *tx) export(did syntax.DID, since string, yield func(storage.Block) bool
 	}
 	defer records.stop()
 
-	for nodes.more || records.more {
-		from := nodes
-		if !nodes.more || records.more && records.rev > nodes.rev {
-			from = records
+	for {
+		var from *stream
+		for _, s := range []*stream{newest, nodes, records} {
+			if s.more && (from == nil || s.rev > from.rev) {
+				from = s
+			}
+		}
+		if from == nil {
+			return nil
 		}
 		b, err := from.take()
 		if err != nil {
 			return err
 		}
+		if from == records && dups && findRecent(recent, b.CID.KeyString()) >= 0 {
+			continue
+		}
 		if !yield(b) {
 			return nil
 		}
 	}
-	return nil
 }
 
-// stream is a query for rev, CID and bytes, newest rev first, that ends at
-// revs that are not above since.
+// stream yields blocks, newest rev first, down to revs that are not above
+// since. It reads a query for rev, CID and bytes, or a list.
 type stream struct {
 	t     *tx
-	r     *rows
+	r     *rows        // nil: a list
+	list  []recentNode // from the next block on
 	since string
 	base  string // the rev that NULL stands for
 	more  bool
@@ -132,41 +150,58 @@ func (t *tx) stream(since, base, sql string, args ...any) (*stream, error) {
 	return s, s.advance()
 }
 
+// streamRecent streams nodes that have no rows.
+func (t *tx) streamRecent(since string, recent []recentNode) (*stream, error) {
+	list := slices.Clone(recent)
+	slices.Reverse(list)
+	slices.SortStableFunc(list, func(x, y recentNode) int { return bytes.Compare(y.rev, x.rev) })
+	s := &stream{t: t, list: list, since: since}
+	return s, s.advance()
+}
+
+// advance finds out whether there is a next block, and its rev.
 func (s *stream) advance() error {
+	s.more = false
 	if err := s.t.usable(); err != nil {
-		s.more = false
 		return err
 	}
-	s.more = s.r.next()
-	if !s.more {
-		return s.r.failure()
+	if s.r == nil {
+		if len(s.list) == 0 {
+			return nil
+		}
+		s.rev = string(s.list[0].rev)
+	} else {
+		if !s.r.next() {
+			return s.r.failure()
+		}
+		if s.rev = s.r.str(0); s.rev == "" {
+			s.rev = s.base
+		}
 	}
-	if s.rev = s.r.str(0); s.rev == "" {
-		s.rev = s.base
-	}
-	if s.since != "" && s.rev <= s.since {
-		s.more = false
-	}
+	s.more = s.since == "" || s.rev > s.since
 	return nil
 }
 
 // take returns the next block and moves on.
 func (s *stream) take() (storage.Block, error) {
-	c, err := parseCID(s.r.bytes(1))
+	var raw, data []byte
+	if s.r == nil {
+		raw, data = s.list[0].cid, bytes.Clone(s.list[0].data)
+		s.list = s.list[1:]
+	} else {
+		raw, data = s.r.bytes(1), s.r.bytes(2)
+	}
+	c, err := parseCID(raw)
 	if err != nil {
 		return storage.Block{}, err
 	}
-	b := storage.Block{CID: c, Data: s.r.bytes(2)}
-	return b, s.advance()
+	return storage.Block{CID: c, Data: data}, s.advance()
 }
 
 // stop closes the query, unless the transaction has done so.
 func (s *stream) stop() {
-	for i, r := range s.t.open {
-		if r == s.r {
-			s.t.open = append(s.t.open[:i], s.t.open[i+1:]...)
-			r.close()
-			return
-		}
+	if i := slices.Index(s.t.open, s.r); i >= 0 {
+		s.t.open = slices.Delete(s.t.open, i, i+1)
+		s.r.close()
 	}
 }

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -30,7 +29,7 @@ type generation struct {
 	maxRev  string
 	ordered bool
 
-	collections map[syntax.NSID]int64 // changes of the number of records
+	recent []recentNode // none while it is staged
 }
 
 const generationColumns = "g.id, g.account, g.next, g.records, g.nodes, g.bytes, g.dups, g.refs, g.max_rev, g.ordered"
@@ -50,30 +49,7 @@ func (g *generation) save() error {
 	_, err := g.t.exec(`UPDATE generations SET next = ?, records = ?, nodes = ?, bytes = ?, dups = ?, refs = ?,
 		max_rev = ?, ordered = ? WHERE id = ?`,
 		g.next, g.records, g.nodes, g.bytes, g.dups, g.refs, g.maxRev, g.ordered, g.id)
-	if err != nil {
-		return err
-	}
-	return g.saveCollections()
-}
-
-func (g *generation) saveCollections() error {
-	for nsid, n := range g.collections {
-		var err error
-		switch {
-		case n > 0:
-			_, err = g.t.exec(`INSERT INTO collections (generation, nsid, records) VALUES (?,?,?)
-				ON CONFLICT DO UPDATE SET records = records + excluded.records`, g.id, string(nsid), n)
-		case n < 0:
-			_, err = g.t.exec("UPDATE collections SET records = records + ? WHERE generation = ? AND nsid = ?", n, g.id, string(nsid))
-			if err == nil {
-				_, err = g.t.exec("DELETE FROM collections WHERE generation = ? AND nsid = ? AND records = 0", g.id, string(nsid))
-			}
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }
 
 // serial returns the next id for a node or record.
@@ -81,175 +57,6 @@ func (g *generation) serial() int64 {
 	id := g.id<<32 | g.next
 	g.next++
 	return id
-}
-
-// addNodes adds the tree nodes that are not there. Known holds the CIDs of
-// rows that are there already, see [generation.known].
-func (g *generation) addNodes(nodes []storage.Block, rev string, known map[string]copies) error {
-	fresh := make([]any, 0, min(len(nodes), nodesPerInsert)*5)
-	flush := func() error {
-		if len(fresh) == 0 {
-			return nil
-		}
-		_, err := g.t.exec(insertNodes[len(fresh)/5], fresh...)
-		fresh = fresh[:0]
-		return err
-	}
-	for _, b := range nodes {
-		raw := b.CID.KeyString()
-		have := known[raw]
-		if have.node {
-			continue
-		}
-		if have.records > 0 {
-			g.dups++
-		}
-		have.node = true
-		known[raw] = have
-		g.nodes++
-		g.bytes += int64(len(b.Data))
-		fresh = append(fresh, g.serial(), cidKey(raw), rev, []byte(raw), notNil(b.Data))
-		if len(fresh) == nodesPerInsert*5 {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-	}
-	return flush()
-}
-
-// nodesPerInsert is how many nodes one statement inserts at most.
-const nodesPerInsert = 16
-
-// insertNodes are the statements that insert so many nodes.
-var insertNodes = func() (sql [nodesPerInsert + 1]string) {
-	for n := 1; n <= nodesPerInsert; n++ {
-		sql[n] = "INSERT INTO nodes (id, cid_key, rev, cid, data) VALUES (?,?,?,?,?)" + strings.Repeat(", (?,?,?,?,?)", n-1)
-	}
-	return sql
-}()
-
-// removeNodes removes the tree nodes that are there.
-func (g *generation) removeNodes(nodes []cid.Cid) error {
-	if len(nodes) == 0 {
-		return nil
-	}
-	first, last := ids(g.id)
-	want := make(map[string]bool, len(nodes))
-	var list keyList
-	for _, c := range nodes {
-		want[c.KeyString()] = true
-		list.add(c.KeyString())
-	}
-	var gone []string
-	err := g.t.each(func(r *rows) bool {
-		raw := string(r.bytes(0))
-		if !want[raw] {
-			return true // it shares the number with another CID
-		}
-		gone = append(gone, raw)
-		list.remove(r.int(2))
-		g.nodes--
-		g.bytes -= r.int(1)
-		return true
-	}, "SELECT cid, length(data), id FROM nodes WHERE cid_key IN (SELECT value FROM json_each(?)) AND id BETWEEN ? AND ?",
-		list.json(), first, last)
-	if err != nil {
-		return err
-	}
-	if _, err := g.t.exec("DELETE FROM nodes WHERE id IN (SELECT value FROM json_each(?))", list.removed()); err != nil {
-		return err
-	}
-	if g.dups > 0 {
-		for _, raw := range gone {
-			if err := g.lostCopy(raw); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// copies says how often a CID is there.
-type copies struct {
-	node    bool
-	records int
-}
-
-// known finds which of these blocks and records are there already.
-func (g *generation) known(nodes []storage.Block, records []storage.Record) (map[string]copies, error) {
-	known := make(map[string]copies)
-	if len(nodes)+len(records) == 0 {
-		return known, nil
-	}
-	var list keyList
-	for _, b := range nodes {
-		list.add(b.CID.KeyString())
-	}
-	for i := range records {
-		list.add(records[i].CID.KeyString())
-	}
-	first, last := ids(g.id)
-	err := g.t.each(func(r *rows) bool {
-		raw := string(r.bytes(1))
-		have := known[raw]
-		if r.bool(0) {
-			have.records++
-		} else {
-			have.node = true
-		}
-		known[raw] = have
-		return true
-	}, `SELECT 0, cid FROM nodes WHERE cid_key IN (SELECT value FROM json_each(?)) AND id BETWEEN ? AND ?
-		UNION ALL SELECT 1, cid FROM records WHERE cid_key IN (SELECT value FROM json_each(?)) AND id BETWEEN ? AND ?`,
-		list.json(), first, last, list.json(), first, last)
-	return known, err
-}
-
-// keyList builds the JSON arrays by which one statement finds many rows.
-type keyList struct{ keys, ids []byte }
-
-func appendJSON(to []byte, n int64) []byte {
-	if len(to) == 0 {
-		to = append(to, '[')
-	} else {
-		to = append(to, ',')
-	}
-	return strconv.AppendInt(to, n, 10)
-}
-
-func (l *keyList) add(raw string)  { l.keys = appendJSON(l.keys, cidKey(raw)) }
-func (l *keyList) remove(id int64) { l.ids = appendJSON(l.ids, id) }
-func (l *keyList) json() string    { return closed(l.keys) }
-func (l *keyList) removed() string { return closed(l.ids) }
-
-func closed(list []byte) string {
-	if len(list) == 0 {
-		return "[]"
-	}
-	return string(list) + "]"
-}
-
-// lostCopy corrects dups after a row with this CID was removed.
-func (g *generation) lostCopy(raw string) error {
-	if g.dups == 0 {
-		return nil
-	}
-	dup, err := g.has(raw)
-	if dup {
-		g.dups--
-	}
-	return err
-}
-
-// has reports whether there is a row with this CID.
-func (g *generation) has(raw string) (bool, error) {
-	first, last := ids(g.id)
-	key := cidKey(raw)
-	_, found, err := g.t.one(`SELECT 1 FROM records WHERE cid_key = ? AND id BETWEEN ? AND ? AND cid = ?
-		UNION ALL SELECT 1 FROM nodes WHERE cid_key = ? AND id BETWEEN ? AND ? AND cid = ? LIMIT 1`,
-		key, first, last, []byte(raw), key, first, last, []byte(raw))
-	return found, err
 }
 
 // putRecord stores a record, replacing what is at its path. The mark of a
@@ -295,7 +102,7 @@ func (g *generation) putRecord(rec *storage.Record, rev string, known map[string
 	}
 	have.records++
 	known[raw] = have
-	g.count(rec.Collection, 1, int64(len(rec.Value)))
+	g.count(1, int64(len(rec.Value)))
 	for _, c := range blobs {
 		if err := g.addRef(c, rec.String(), rev); err != nil {
 			return err
@@ -316,7 +123,7 @@ func (g *generation) removeRecord(p storage.RecordPath) (raw, takedown string, e
 		return "", "", err
 	}
 	raw = string(r.bytes(1))
-	g.count(p.Collection, -1, -r.int(2))
+	g.count(-1, -r.int(2))
 	if err := g.lostCopy(raw); err != nil {
 		return "", "", err
 	}
@@ -326,13 +133,9 @@ func (g *generation) removeRecord(p storage.RecordPath) (raw, takedown string, e
 	return raw, r.str(4), err
 }
 
-func (g *generation) count(collection syntax.NSID, records, bytes int64) {
+func (g *generation) count(records, bytes int64) {
 	g.records += records
 	g.bytes += bytes
-	if g.collections == nil {
-		g.collections = make(map[syntax.NSID]int64)
-	}
-	g.collections[collection] += records
 }
 
 // blobTexts returns the distinct CIDs as text.
@@ -395,7 +198,7 @@ func (t *tx) Stage(id storage.Generation, nodes []storage.Block, records []stora
 	if err != nil {
 		return err
 	}
-	if err := g.addNodes(nodes, "", known); err != nil {
+	if err := g.stageNodes(nodes, known); err != nil {
 		return err
 	}
 	for i := range records {

@@ -65,7 +65,6 @@ func sweepGenerations(t *tx) (int64, error) {
 		{"DELETE FROM records WHERE id IN (SELECT id FROM records WHERE id BETWEEN ? AND ? LIMIT ?)", []any{first, last, maintainRows}},
 		{"DELETE FROM nodes WHERE id IN (SELECT id FROM nodes WHERE id BETWEEN ? AND ? LIMIT ?)", []any{first, last, maintainRows}},
 		{"DELETE FROM refs WHERE (scope, cid, uri) IN (SELECT scope, cid, uri FROM refs WHERE scope = ? LIMIT ?)", []any{id, maintainRows}},
-		{"DELETE FROM collections WHERE (generation, nsid) IN (SELECT generation, nsid FROM collections WHERE generation = ? LIMIT ?)", []any{id, maintainRows}},
 		{"DELETE FROM generations WHERE id = ?", []any{id}},
 	} {
 		if n, err := t.exec(step.sql, step.args...); n > 0 || err != nil {

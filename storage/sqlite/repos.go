@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"errors"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -133,12 +134,20 @@ func (t *tx) ListCollections(did syntax.DID) ([]syntax.NSID, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The index leads from each to the next, past all records in between.
 	var list []syntax.NSID
-	err = t.each(func(r *rows) bool {
-		list = append(list, syntax.NSID(r.str(0)))
-		return true
-	}, "SELECT nsid FROM collections WHERE generation = ? ORDER BY nsid", a.generation)
-	return list, err
+	last := ""
+	for {
+		r, ok, err := t.one("SELECT collection FROM records WHERE generation = ? AND collection > ? ORDER BY collection LIMIT 1", a.generation, last)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return list, nil
+		}
+		last = r.str(0)
+		list = append(list, syntax.NSID(last))
+	}
 }
 
 // SetRecordTakedown implements [storage.Repos].
@@ -164,14 +173,19 @@ func (t *tx) Block(did syntax.DID, c cid.Cid) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw := cidBytes(c)
-	key := cidKey(string(raw))
-	first, last := ids(a.generation)
+	raw := c.KeyString()
+	recent, err := t.recentNodes(a)
+	if err != nil {
+		return nil, err
+	}
+	if i := findRecent(recent, raw); i >= 0 {
+		return bytes.Clone(recent[i].data), nil
+	}
 	for _, sql := range []string{
-		"SELECT data FROM nodes WHERE cid_key = ? AND id BETWEEN ? AND ? AND cid = ?",
-		"SELECT value FROM records WHERE cid_key = ? AND id BETWEEN ? AND ? AND cid = ?",
+		"SELECT data FROM nodes WHERE generation = ? AND cid_key = ? AND cid = ?",
+		"SELECT value FROM records WHERE generation = ? AND cid_key = ? AND cid = ?",
 	} {
-		r, ok, err := t.one(sql, key, first, last, raw)
+		r, ok, err := t.one(sql, a.generation, cidKey(raw), []byte(raw))
 		if err != nil {
 			return nil, err
 		}
@@ -179,7 +193,7 @@ func (t *tx) Block(did syntax.DID, c cid.Cid) ([]byte, error) {
 			return r.bytes(0), nil
 		}
 	}
-	r, ok, err := t.one("SELECT signed FROM generations WHERE id = ? AND head = ?", a.generation, raw)
+	r, ok, err := t.one("SELECT signed FROM generations WHERE id = ? AND head = ?", a.generation, []byte(raw))
 	if err != nil {
 		return nil, err
 	}

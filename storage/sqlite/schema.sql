@@ -52,7 +52,8 @@ CREATE TABLE generations (
 	rev         TEXT NOT NULL DEFAULT '',
 	head        BLOB,
 	data        BLOB,
-	signed      BLOB
+	signed      BLOB,
+	recent      BLOB -- nodes without rows, see recent.go
 );
 CREATE INDEX generations_account ON generations (account);
 CREATE INDEX generations_unpublished ON generations (state, created_at) WHERE state <> 1;
@@ -61,13 +62,14 @@ CREATE INDEX generations_unpublished ON generations (state, created_at) WHERE st
 -- repository's rows lie together in the order in which commits brought them.
 -- cid_key is an integer made of the last 8 bytes of the CID.
 CREATE TABLE nodes (
-	id       INTEGER PRIMARY KEY,
-	cid_key  INTEGER NOT NULL,
-	rev      TEXT NOT NULL, -- empty: base_rev of the generation
-	cid      BLOB NOT NULL,
-	data     BLOB NOT NULL
+	id          INTEGER PRIMARY KEY,
+	generation  INTEGER NOT NULL,
+	cid_key     INTEGER NOT NULL,
+	rev         TEXT NOT NULL, -- empty: base_rev of the generation
+	cid         BLOB NOT NULL,
+	data        BLOB NOT NULL
 );
-CREATE INDEX nodes_cid ON nodes (cid_key);
+CREATE INDEX nodes_cid ON nodes (generation, cid_key);
 
 CREATE TABLE records (
 	id            INTEGER PRIMARY KEY,
@@ -85,15 +87,8 @@ CREATE TABLE records (
 );
 CREATE UNIQUE INDEX records_path ON records (generation, collection, rkey);
 CREATE INDEX records_rev ON records (generation, rev, collection, rkey);
-CREATE INDEX records_cid ON records (cid_key);
+CREATE INDEX records_cid ON records (generation, cid_key);
 CREATE INDEX records_backlink ON records (generation, backlink, collection, rev, rkey) WHERE backlink IS NOT NULL;
-
-CREATE TABLE collections (
-	generation  INTEGER NOT NULL,
-	nsid        TEXT NOT NULL,
-	records     INTEGER NOT NULL,
-	PRIMARY KEY (generation, nsid)
-) WITHOUT ROWID;
 
 -- References to blobs. scope is a generation, and uri a record's path in it;
 -- or scope is minus an account, and uri opaque.

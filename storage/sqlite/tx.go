@@ -131,6 +131,14 @@ type accountRef struct {
 	generation int64 // published, or zero
 	version    int64
 	keyID      string
+
+	recent    []recentNode // of the generation, once hasRecent
+	hasRecent bool
+}
+
+// scanAccountRef reads id, generation, version and key_id.
+func scanAccountRef(r *rows, did syntax.DID) *accountRef {
+	return &accountRef{did: did, id: r.int(0), generation: r.int(1), version: r.int(2), keyID: r.str(3)}
 }
 
 // account finds an account, or returns [storage.ErrNotFound]. The last one is
@@ -146,7 +154,7 @@ func (t *tx) account(did syntax.DID) (*accountRef, error) {
 	if !ok {
 		return nil, storage.ErrNotFound
 	}
-	t.memo = &accountRef{did, r.int(0), r.int(1), r.int(2), r.str(3)}
+	t.memo = scanAccountRef(r, did)
 	return t.memo, nil
 }
 
@@ -156,7 +164,7 @@ func ids(generation int64) (first, last int64) {
 }
 
 // cidKey is the number by which blocks are found: the last 8 bytes of a CID.
-func cidKey(c string) int64 {
+func cidKey[S string | []byte](c S) int64 {
 	var n uint64
 	for i := max(0, len(c)-8); i < len(c); i++ {
 		n = n<<8 | uint64(c[i])
