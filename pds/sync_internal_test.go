@@ -48,7 +48,7 @@ func FuzzRange(f *testing.F) {
 
 // Every event decodes as canonical DAG-CBOR with number and time filled in,
 // and its JSON form holds the same.
-func FuzzEventFrame(f *testing.F) {
+func FuzzEventsDecode(f *testing.F) {
 	f.Add("did:plc:a", "alice.test", "takendown", int64(1)<<40, int64(1_700_000_000_000), []byte("blocks"))
 	f.Fuzz(func(t *testing.T, did, handle, status string, seq, ms int64, blocks []byte) {
 		year := time.UnixMilli(ms).UTC().Year()
@@ -104,7 +104,7 @@ func FuzzEventFrame(f *testing.F) {
 }
 
 // A damaged event is an error, never a panic.
-func FuzzDamagedEvent(f *testing.F) {
+func FuzzDamagedFrame(f *testing.F) {
 	f.Add("identity", encodeIdentity("did:plc:a", "alice.test"))
 	f.Add("commit", []byte{0, 0, 0, 24, 0, 0, 0, 25})
 	f.Fuzz(func(t *testing.T, kind string, body []byte) {
