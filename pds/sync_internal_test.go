@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -126,16 +127,16 @@ func TestCrawlersAreAsked(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		signals := make(chan struct{}, 1)
-		var last int64
+		var last atomic.Int64
 		var asked []time.Duration
 		begin := time.Now()
-		fail := false
-		go crawlLoop(ctx, signals, 20*time.Minute, func(context.Context) (int64, error) { return last, nil }, func() bool {
+		var fail atomic.Bool
+		go crawlLoop(ctx, signals, 20*time.Minute, func(context.Context) (int64, error) { return last.Load(), nil }, func() bool {
 			asked = append(asked, time.Since(begin).Round(time.Minute))
-			return !fail
+			return !fail.Load()
 		})
 		event := func() {
-			last++
+			last.Add(1)
 			select {
 			case signals <- struct{}{}:
 			default:
@@ -151,8 +152,8 @@ func TestCrawlersAreAsked(t *testing.T) {
 		at(50, event)                             // told at 65
 		at(55, event)                             // with it
 		at(100, func() { signals <- struct{}{} }) // nothing new
-		at(120, func() { fail = true; event() })
-		at(150, func() { fail = false }) // again at 140 and 160
+		at(120, func() { fail.Store(true); event() })
+		at(150, func() { fail.Store(false) }) // again at 140 and 160
 		at(200, func() {})
 		var want []time.Duration
 		for _, m := range []int{0, 20, 45, 65, 120, 140, 160} {
