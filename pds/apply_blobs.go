@@ -36,6 +36,13 @@ func (w *writer) checkBlobs(op *preparedOp) error {
 			if !b.Temporary {
 				continue
 			}
+			used, err := tx.BlobReferenced(w.did, ref.CID)
+			if err != nil {
+				return err
+			}
+			if used { // by an imported record; the sweep has not noticed yet
+				continue
+			}
 			if b.MimeType != ref.MimeType {
 				return xrpc.NewError(http.StatusBadRequest, "InvalidMimeType",
 					fmt.Sprintf("Referenced Mimetype does not match stored blob. Expected: %s, Got: %s", b.MimeType, ref.MimeType))

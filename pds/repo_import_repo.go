@@ -79,7 +79,7 @@ func (s *Server) importCAR(ctx context.Context, did syntax.DID, by cause, up *xr
 	}
 	rev := repo.NextRev(max(head.Rev, commit.Rev), s.clock.Now(), s.clockID)
 
-	st := &stager{s: s, ctx: ctx, did: did, rev: rev, by: by, spool: spool}
+	st := &stager{s: s, ctx: ctx, did: did, base: head.CID, rev: rev, by: by, spool: spool}
 	defer func() {
 		if !st.published {
 			err = errors.Join(err, st.drop())
@@ -148,6 +148,7 @@ type stager struct {
 	s     *Server
 	ctx   context.Context
 	did   syntax.DID
+	base  cid.Cid // head of the repository that is replaced
 	rev   syntax.TID
 	by    cause
 	spool *importSpool
@@ -245,8 +246,11 @@ func (st *stager) publish(root cid.Cid) error {
 		if w.account.TakedownRef != "" {
 			return errAccountTakedown()
 		}
-		if w.head.Rev >= st.rev {
+		if w.head.CID != st.base {
 			return xrpc.InvalidRequest("The repo was written to during the import: try again")
+		}
+		if err := st.releaseBlobs(ctx); err != nil {
+			return err
 		}
 		head, err := w.signCommit(ctx, root, st.rev)
 		if err != nil {
@@ -270,6 +274,41 @@ func (st *stager) publish(root cid.Cid) error {
 		st.published = err == nil
 		return err
 	})
+}
+
+// releaseBlobs makes the blobs of the repository that is replaced temporary, so
+// that the sweep decides about them in its time: it keeps those that anything
+// refers to then.
+func (st *stager) releaseBlobs(ctx context.Context) error {
+	after, last := "", ""
+	for {
+		n := 0
+		err := st.s.store.Update(ctx, func(tx storage.Tx) error {
+			refs, err := tx.ListBlobRefs(st.did, "", after, sweepBatch)
+			if n = len(refs); err != nil || n == 0 {
+				return err
+			}
+			for _, c := range refs {
+				b, err := tx.Blob(st.did, c)
+				if errors.Is(err, storage.ErrNotFound) || (err == nil && (b.Temporary || b.TakedownRef != "")) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				b.Temporary, b.CreatedAt = true, st.s.clock.Now()
+				if err := tx.PutBlob(b); err != nil {
+					return err
+				}
+			}
+			last = refs[n-1].String()
+			return nil
+		})
+		if err != nil || n < sweepBatch {
+			return err
+		}
+		after = last
+	}
 }
 
 // drop forgets a generation that was not published. A store that fails here
