@@ -129,7 +129,7 @@ func (s *Server) signTokens(a *storage.Account, scope, id string) (t sessionToke
 		return t, err
 	}
 	claims.Scope, claims.ID = scopeRefresh, id
-	claims.Expires = now.Add(s.cfg.Limits.RefreshTTL).Unix()
+	claims.Expires = s.refreshExpiry().Unix()
 	t.Refresh, err = s.signSessionToken(typRefresh, &claims)
 	return t, err
 }

@@ -106,12 +106,16 @@ func (s *Server) newSession(tx storage.Docs, a *storage.Account, app *appPasswor
 		}
 	}
 	key := newSessionKey()
-	err = putSession(tx, storage.Doc{Key: key, Owner: a.DID, Expires: s.clock.Now().Add(s.cfg.Limits.RefreshTTL)}, &ses)
+	err = putSession(tx, storage.Doc{Key: key, Owner: a.DID, Expires: s.refreshExpiry()}, &ses)
 	if err != nil {
 		return sessionTokens{}, err
 	}
 	return s.signTokens(a, ses.scope(), key)
 }
+
+// refreshExpiry is when a refresh token ends that is made now. A clock that is
+// behind for a while must not make sessions that are over when it returns.
+func (s *Server) refreshExpiry() time.Time { return s.clock.Latest().Add(s.cfg.Limits.RefreshTTL) }
 
 func putSession(tx storage.Docs, d storage.Doc, ses *session) error {
 	value, err := json.Marshal(ses)
@@ -166,7 +170,7 @@ func (s *Server) nextToken(tx storage.Docs, did syntax.DID, id string) (next, sc
 	}
 	ses.Used = append(ses.Used, usedToken{number, now.Add(s.cfg.Limits.RefreshGrace).UnixMilli()})
 	ses.Number = number + 1
-	d.Expires = now.Add(s.cfg.Limits.RefreshTTL)
+	d.Expires = s.refreshExpiry()
 	return tokenID(key, ses.Number), ses.scope(), putSession(tx, d, &ses)
 }
 

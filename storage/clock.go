@@ -78,6 +78,16 @@ func (g *Guard) Now() time.Time {
 	return now
 }
 
+// Latest is Now, or, after the wall clock has stepped back, the time that the
+// highest trusted one would be by now. What must not end early when the clock
+// returns is given its time by Latest.
+func (g *Guard) Latest() time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.now()
+	return g.zero.Add(g.clock.Elapsed())
+}
+
 // now returns the trusted time and by how much the wall clock leads, if it is
 // not trusted. The caller holds mu.
 func (g *Guard) now() (now time.Time, lead time.Duration) {

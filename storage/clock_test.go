@@ -81,6 +81,29 @@ func TestGuardAtStart(t *testing.T) {
 	}
 }
 
+func TestGuardLatest(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	c := &fakeClock{wall: start}
+	g := storage.NewGuard(c, time.Time{})
+	check := func(when string, want time.Time) {
+		t.Helper()
+		if got := g.Latest(); !got.Equal(want) {
+			t.Errorf("%s: %v, want %v", when, got, want)
+		}
+	}
+	check("at the start", start)
+	c.pass(time.Hour)
+	check("an hour later", c.wall)
+	c.wall = c.wall.Add(-365 * 24 * time.Hour)
+	check("set back", start.Add(time.Hour))
+	c.pass(time.Hour)
+	check("an hour after that", start.Add(2*time.Hour))
+	c.wall = c.wall.Add(2 * 365 * 24 * time.Hour)
+	check("in doubt", start.Add(2*time.Hour))
+	g.Accept()
+	check("accepted", c.wall)
+}
+
 func TestSystemClock(t *testing.T) {
 	c := storage.SystemClock()
 	before := c.Elapsed()

@@ -1,0 +1,11 @@
+package pds
+
+import "context"
+
+// RunTasks does what Run does, once, until nothing is left to do.
+func (s *Server) RunTasks(ctx context.Context) {
+	for _, t := range s.tasks() {
+		for s.runTask(ctx, t) {
+		}
+	}
+}
