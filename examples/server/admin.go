@@ -53,6 +53,7 @@ func commands() []command {
 		{"account restore", "DID-OR-HANDLE", "undo that", 1, 1, (*admin).restore},
 		{"account delete", "DID-OR-HANDLE", "delete an account, for good", 1, 1, (*admin).deleteAccount},
 		{"invite create", "[USES]", "an invite code", 0, 1, (*admin).createInvite},
+		{"firehose", "[CURSOR]", "events as they come, or from a cursor on (0: all)", 0, 1, (*admin).firehose},
 		{"clock accept", "", "trust a clock that has jumped ahead", 0, 0, (*admin).acceptClock},
 	}
 }

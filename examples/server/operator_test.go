@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -556,6 +557,47 @@ func TestAdministration(t *testing.T) {
 	p.terminate()
 	if code, _, stderr := p.run("health"); code != 1 || !strings.Contains(stderr, "is it running?") {
 		t.Errorf("after the stop: exit code %d, %s", code, stderr)
+	}
+}
+
+// TestFirehoseCommand follows the firehose until the server stops.
+func TestFirehoseCommand(t *testing.T) {
+	p := newDevelopment(t)
+	p.start()
+	alice := p.signUp("alice.test")
+	if code, _, _ := p.run("firehose", "x"); code != 2 {
+		t.Errorf("a cursor that is none: exit code %d", code)
+	}
+	cmd := exec.CommandContext(t.Context(), p.binary, "firehose", "0")
+	cmd.Env, cmd.Dir, cmd.Stderr = p.env, p.dir, t.Output()
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	last := int64(0)
+	for _, want := range []string{"#identity", "#account", "#commit", "#sync"} {
+		var ev struct {
+			Type string `json:"$type"`
+			Seq  int64  `json:"seq"`
+		}
+		if !lines.Scan() {
+			t.Fatalf("the output ends: %v", lines.Err())
+		}
+		line := lines.Text()
+		if err := json.Unmarshal([]byte(line), &ev); err != nil || ev.Type != want || ev.Seq <= last || !strings.Contains(line, alice.DID) {
+			t.Errorf("want %s after seq %d: %s, %v", want, last, line, err)
+		}
+		last = ev.Seq
+	}
+	if code := p.terminate(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the command, when the server went away: %v", err)
 	}
 }
 
