@@ -272,7 +272,7 @@ func (c *Config) check() (*url.URL, error) {
 		return bad("PublicURL", "%w", err)
 	}
 	switch {
-	case public.Host == "" || strings.Trim(public.Path, "/") != "" || public.RawQuery != "" || public.User != nil:
+	case public.Host == "" || strings.Trim(public.Path, "/") != "" || public.RawQuery != "" || public.Fragment != "" || public.User != nil:
 		return bad("PublicURL", "%q must be scheme and host only", c.PublicURL)
 	case public.Scheme != "https" && !(public.Scheme == "http" && c.DevMode):
 		return bad("PublicURL", "%q must be https (http needs DevMode)", c.PublicURL)
@@ -292,6 +292,7 @@ func (c *Config) check() (*url.URL, error) {
 			c.HandleDomains = []string{".test"}
 		}
 	}
+	c.HandleDomains = slices.Clone(c.HandleDomains)
 	for i, d := range c.HandleDomains {
 		d = strings.ToLower(d)
 		if _, err := syntax.ParseHandle("a" + d); err != nil || !strings.HasPrefix(d, ".") {
@@ -302,7 +303,7 @@ func (c *Config) check() (*url.URL, error) {
 	var crawlers []string
 	for _, u := range c.Crawlers {
 		p, err := url.Parse(u)
-		if err != nil || p.Host == "" {
+		if err != nil || p.Host == "" || (p.Scheme != "https" && p.Scheme != "http") {
 			return bad("Crawlers", "%q must be a URL such as https://relay.example.com", u)
 		}
 		crawlers = append(crawlers, p.Host)

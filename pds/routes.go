@@ -21,19 +21,23 @@ func (s *Server) routes() http.Handler {
 	shared.HandleFunc("GET /.well-known/atproto-did", s.serveHandleDID)
 	shared.HandleFunc("GET /.well-known/did.json", s.serveDIDDocument)
 
-	main := http.NewServeMux()
-	main.Handle("/.well-known/", shared)
-	main.Handle("/xrpc/", s.xrpc)
-	main.HandleFunc("GET /xrpc/_health", s.serveHealth)
-	main.HandleFunc("GET /robots.txt", func(w http.ResponseWriter, _ *http.Request) {
+	other := http.NewServeMux()
+	other.Handle("/.well-known/", shared)
+	other.HandleFunc("GET /robots.txt", func(w http.ResponseWriter, _ *http.Request) {
 		writeText(w, http.StatusOK, "# Crawling the public parts of the API is allowed\nUser-agent: *\nAllow: /\n")
 	})
-	main.HandleFunc("GET /tls-check", s.serveTLSCheck)
-	main.HandleFunc("GET /{$}", s.serveLanding)
-	main.HandleFunc("POST /admin/clock/accept", s.serveAcceptClock)
+	other.HandleFunc("GET /tls-check", s.serveTLSCheck)
+	other.HandleFunc("GET /{$}", s.serveLanding)
+	other.HandleFunc("POST /admin/clock/accept", s.serveAcceptClock)
+
+	main := http.NewServeMux()
+	main.Handle("/", xrpc.CORS(other))
+	main.HandleFunc("/xrpc", http.NotFound) // rather than a redirect to the next
+	main.Handle("/xrpc/", s.xrpc)
+	main.Handle("/xrpc/_health", xrpc.CORS(http.HandlerFunc(s.serveHealth)))
 
 	handles := http.NewServeMux()
-	handles.Handle("/.well-known/", shared)
+	handles.Handle("/.well-known/", xrpc.CORS(shared))
 	handles.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, s.public.String(), http.StatusFound)
 	})
@@ -106,6 +110,10 @@ func (s *Server) serveLanding(w http.ResponseWriter, _ *http.Request) {
 // serveHealth answers 200 with the version while the storage answers, else
 // 503. A clock in doubt is named, but the server serves on.
 func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		xrpc.WriteError(w, r, xrpc.InvalidRequest("Incorrect HTTP method (%s) expected GET", r.Method))
+		return
+	}
 	out := struct {
 		Version string `json:"version"`
 		Error   string `json:"error,omitempty"`
@@ -230,6 +238,11 @@ func (s *Server) serveDIDDocument(w http.ResponseWriter, r *http.Request) {
 	}
 	if doc.ID != string(s.cfg.ServiceDID) {
 		a, err := s.accountByIdentifier(r.Context(), doc.ID)
+		if err != nil && !isAccountNotFound(err) {
+			s.log.ErrorContext(r.Context(), "looking up an account failed", "error", err)
+			writeText(w, http.StatusInternalServerError, "Internal Server Error")
+			return
+		}
 		// A deactivated account's document is served too: activation reads it.
 		if err != nil || a.TakedownRef != "" {
 			writeText(w, http.StatusNotFound, "Not found")
