@@ -1,0 +1,5 @@
+//go:build race
+
+package pds_test
+
+const raceEnabled = true
