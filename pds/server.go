@@ -74,6 +74,7 @@ func New(cfg Config) (*Server, error) {
 		GlobalLimits:   cfg.globalLimits(),
 		LimitBypassKey: cfg.LimitBypassKey,
 		LimitBypassIPs: cfg.LimitBypassIPs,
+		BodyIdle:       cfg.Limits.MediaUploadIdle,
 		Logger:         cfg.Logger,
 		TrustedProxies: append(xrpc.PrivateProxies(), cfg.TrustedProxies...),
 		Stream:         xrpc.StreamConfig{WriteTimeout: cfg.Limits.writeTimeout()},
@@ -111,7 +112,10 @@ func (s *Server) Replace(m xrpc.Method) {
 func (s *Server) Methods() []xrpc.Method { return s.xrpc.Methods() }
 
 // ServeHTTP serves XRPC and the other routes of a PDS.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer xrpc.BoundDrain(w, r, s.cfg.Limits.MediaUploadIdle)
+	s.mux.ServeHTTP(w, r)
+}
 
 // Limits of the HTTP server that ListenAndServe runs. There is no limit on the
 // time of a whole request, since exports and event streams are long; the

@@ -19,6 +19,8 @@ type call struct {
 	caller *Caller
 	limits limitHeaders
 	err    error // for the log
+
+	counted bool // by the global limits
 }
 
 func callFrom(ctx context.Context) *call {

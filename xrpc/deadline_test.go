@@ -33,6 +33,72 @@ func TestIdleUpload(t *testing.T) {
 	}
 }
 
+// TestBodyThatNobodyReads: a client that announces a body and does not send it
+// is answered all the same, whatever the server thinks of the request.
+func TestBodyThatNobodyReads(t *testing.T) {
+	srv := serve(t, newServer(t, xrpc.Config{BodyIdle: 50 * time.Millisecond}, touch(xrpc.Public()), put("com.example.put")))
+	for _, head := range []string{
+		"POST /xrpc/com.unknown.method HTTP/1.1\r\nContent-Length: 100",
+		"POST /xrpc/com.unknown.method HTTP/1.1\r\nTransfer-Encoding: chunked",
+		"POST /xrpc/not-an-nsid HTTP/1.1\r\nContent-Length: 100",
+		"GET /xrpc/com.example.put HTTP/1.1\r\nContent-Length: 100",
+		"POST /xrpc/com.example.put HTTP/1.1\r\nContent-Length: 100", // no type
+		"POST /xrpc/com.example.touch HTTP/1.1\r\nTransfer-Encoding: chunked",
+		"POST /xrpc/com.example.touch HTTP/1.1\r\nContent-Length: 100",
+	} {
+		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprintf(conn, "%s\r\nHost: x\r\n\r\n", head)
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%q: %v", head, err)
+		}
+		if res.StatusCode < 400 {
+			t.Errorf("%q: %s", head, res.Status)
+		}
+	}
+}
+
+// TestSlowUpload: a client that never stands still but takes for ever is cut.
+func TestSlowUpload(t *testing.T) {
+	srv := serve(t, newServer(t, xrpc.Config{BodyIdle: 200 * time.Millisecond}, put("com.example.put")))
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "POST /xrpc/com.example.put HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{")
+	began, stop := time.Now(), make(chan struct{})
+	go func() {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				if _, err := io.WriteString(conn, " "); err != nil {
+					return
+				}
+			}
+		}
+	}()
+	defer close(stop)
+	_ = conn.SetReadDeadline(began.Add(20 * time.Second))
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, res, 400, invalid("the request body could not be read to its end"))
+	if took := time.Since(began); took < 400*time.Millisecond {
+		t.Errorf("cut after %v, before the average counts", took)
+	}
+}
+
 // TestDeadlinesEnd: the deadlines of one request do not reach the next one on
 // the connection, nor the handler's own time.
 func TestDeadlinesEnd(t *testing.T) {

@@ -51,6 +51,7 @@
 //	content codings          3
 //	nesting of JSON          128        integers up to 2^53-1, no fractions
 //	idle upload or download  60 s       Config.BodyIdle
+//	average rate of a body   1 KiB/s    from twice that time on
 //	open streams             4096       Config.Stream.MaxStreams
 //	message of a client      64 KiB     Config.Stream.MaxMessage
 //	one frame to a client    30 s       Config.Stream.WriteTimeout

@@ -59,13 +59,13 @@ func bodyPresence(r *http.Request) presence {
 }
 
 // refuseBody reports an error if the request has a body that is not empty.
-func refuseBody(r *http.Request) error {
-	if bodyPresence(r) != bodyPresent {
+func (c *call) refuseBody() error {
+	if bodyPresence(c.req) != bodyPresent {
 		return nil
 	}
-	if r.ContentLength < 0 {
+	if c.req.ContentLength < 0 {
 		var one [1]byte
-		if _, err := io.ReadFull(r.Body, one[:]); err == io.EOF {
+		if _, err := io.ReadFull(&wireReader{call: c, left: 1}, one[:]); err == io.EOF {
 			return nil
 		}
 	}
@@ -98,7 +98,7 @@ func requireBody(r *http.Request, want string) error {
 func (c *call) decodeInput(b *binding, arg any) error {
 	r := c.req
 	if b.method.input == nil {
-		return refuseBody(r)
+		return c.refuseBody()
 	}
 	if err := requireBody(r, b.inputType); err != nil {
 		return err
@@ -194,16 +194,45 @@ type wireReader struct {
 	left  int64
 	name  string
 	err   error // the first error that is not io.EOF
+	began time.Time
 	armed time.Time
+	read  int64
 }
 
-// rearmAfter is how old a deadline gets before it is moved.
-const rearmAfter = time.Second
+const (
+	// rearmAfter is how old a deadline gets before it is moved, or a quarter
+	// of Config.BodyIdle if that is less.
+	rearmAfter = time.Second
+
+	// minBodyRate is how many bytes per second a body must have on average,
+	// counted from twice Config.BodyIdle after its beginning. So a client that
+	// sends a byte now and then does not keep a connection for ever.
+	minBodyRate = 1 << 10
+)
 
 func (w *wireReader) arm() {
-	if now := time.Now(); now.Sub(w.armed) > rearmAfter {
-		w.armed = now
-		_ = http.NewResponseController(w.call.rw.ResponseWriter).SetReadDeadline(now.Add(w.call.server.cfg.BodyIdle))
+	now := time.Now()
+	if w.began.IsZero() {
+		w.began = now
+	}
+	idle := w.call.server.cfg.BodyIdle
+	if now.Sub(w.armed) <= min(rearmAfter, idle/4) {
+		return
+	}
+	w.armed = now
+	deadline := now.Add(idle)
+	if slowest := w.began.Add(2*idle + time.Duration(w.read)*time.Second/minBodyRate); slowest.Before(deadline) {
+		deadline = slowest
+	}
+	_ = http.NewResponseController(w.call.rw.ResponseWriter).SetReadDeadline(deadline)
+}
+
+// BoundDrain limits how long net/http, which reads what a handler has left of a
+// body before it answers or takes the next request, waits for a client that
+// does not send it. Call it at the end of handlers that may leave something.
+func BoundDrain(w http.ResponseWriter, r *http.Request, wait time.Duration) {
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(wait))
 	}
 }
 
@@ -222,6 +251,7 @@ func (w *wireReader) Read(p []byte) (int, error) {
 	}
 	w.arm()
 	n, err := w.call.req.Body.Read(p)
+	w.read += int64(n)
 	if err == io.EOF {
 		w.disarm()
 	}

@@ -97,6 +97,7 @@ func TakeLimits(ctx context.Context, limits ...Limit) error {
 }
 
 func (c *call) takeLimits(ctx context.Context, limits []Limit, global bool) error {
+	c.counted = c.counted || global
 	if len(limits) == 0 || c.bypassed() {
 		return nil
 	}

@@ -75,6 +75,27 @@ func TestLimits(t *testing.T) {
 	expect(t, res, 429, `{"error":"RateLimitExceeded","message":"Rate Limit Exceeded"}`)
 }
 
+// TestFailuresCount: what is refused before the limits are looked at counts,
+// too, so that nobody guesses without end.
+func TestFailuresCount(t *testing.T) {
+	srv := newServer(t, xrpc.Config{
+		GlobalLimits: []xrpc.Limit{{Name: "all", Points: 3, Window: time.Hour}},
+		Authenticators: []xrpc.Authenticator{xrpc.AuthenticatorFunc(func(*http.Request) (*xrpc.Caller, error) {
+			return nil, xrpc.InvalidToken("wrong")
+		})},
+	}, touch(xrpc.Required(nil)), put("com.example.put"))
+	for i, q := range []request{
+		{verb: "POST", target: "/xrpc/com.example.touch"},
+		{verb: "GET", target: "/xrpc/com.example.touch"}, // wrong verb
+		{verb: "POST", target: "/xrpc/com.example.put"},  // no body
+		{verb: "POST", target: "/xrpc/com.example.touch"},
+	} {
+		if got := q.send(t, srv).StatusCode; (got == 429) != (i == 3) {
+			t.Errorf("request %d: %d", i, got)
+		}
+	}
+}
+
 func TestLimitKeys(t *testing.T) {
 	srv := newServer(t, xrpc.Config{},
 		touch(xrpc.Optional(nil)).WithLimits(xrpc.Limit{Points: 1, Window: time.Hour, Key: xrpc.ByAccount}))

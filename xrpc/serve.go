@@ -28,6 +28,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			c.recovered(p)
 		}
 		c.log(start)
+		BoundDrain(w, r, s.cfg.BodyIdle)
 		if c.abort() {
 			panic(http.ErrAbortHandler)
 		}
@@ -45,7 +46,15 @@ func (c *call) serve() error {
 	}
 	c.nsid = nsid
 	if b != nil {
-		return b.serve(c)
+		err := b.serve(c)
+		if err != nil && !c.counted && c.rw.status == 0 {
+			// Requests that fail early count as well, above all those with
+			// wrong credentials.
+			if over := c.takeLimits(c.req.Context(), c.server.cfg.GlobalLimits, true); over != nil {
+				return over
+			}
+		}
+		return err
 	}
 	s := c.server
 	if err := c.takeLimits(c.req.Context(), s.cfg.GlobalLimits, true); err != nil {
