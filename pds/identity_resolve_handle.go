@@ -50,6 +50,25 @@ func (s *Server) resolveHandle() xrpc.Method {
 // app view, or, without one, by the directory. This server's own domains are
 // known completely here.
 func (s *Server) didOfHandle(ctx context.Context, h syntax.Handle) (syntax.DID, error) {
+	did, err := s.didOfLocalHandle(ctx, h)
+	if err != nil || did != "" {
+		return did, err
+	}
+	if s.cfg.AppView.URL != "" {
+		did, err = s.askAppView(ctx, h)
+	} else {
+		did, err = s.resolveForeignHandle(ctx, h)
+	}
+	if err != nil {
+		return "", xrpc.InvalidRequest("Unable to resolve handle").WithCause(err)
+	}
+	return did, nil
+}
+
+// didOfLocalHandle returns the active account that has a handle here. If there
+// is none, it returns nothing for a handle that others may know, and the
+// client's error for one of this server's own domains.
+func (s *Server) didOfLocalHandle(ctx context.Context, h syntax.Handle) (syntax.DID, error) {
 	var a storage.Account
 	err := s.store.View(ctx, func(tx storage.Tx) (err error) {
 		a, err = tx.AccountByHandle(h)
@@ -63,16 +82,7 @@ func (s *Server) didOfHandle(ctx context.Context, h syntax.Handle) (syntax.DID, 
 	case s.ownHandle(h):
 		return "", xrpc.NewError(http.StatusBadRequest, "HandleNotFound", "Unable to resolve handle")
 	}
-	var did syntax.DID
-	if s.cfg.AppView.URL != "" {
-		did, err = s.askAppView(ctx, h)
-	} else {
-		did, err = s.resolveForeignHandle(ctx, h)
-	}
-	if err != nil {
-		return "", xrpc.InvalidRequest("Unable to resolve handle").WithCause(err)
-	}
-	return did, nil
+	return "", nil
 }
 
 // resolveForeignHandle asks the directory only whom a handle points at, if the

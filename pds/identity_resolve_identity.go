@@ -3,6 +3,7 @@ package pds
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
 	atid "github.com/bluesky-social/indigo/atproto/identity"
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -50,8 +51,14 @@ func (s *Server) identityInfo(ctx context.Context, identifier string, lookup fun
 		if err != nil {
 			return nil, err
 		}
-		if did, err = s.resolveForeignHandle(ctx, h.Normalize()); err != nil {
-			return nil, resolutionError(ctx, err)
+		h = h.Normalize()
+		if did, err = s.didOfLocalHandle(ctx, h); err != nil {
+			return nil, err
+		}
+		if did == "" {
+			if did, err = s.resolveForeignHandle(ctx, h); err != nil {
+				return nil, resolutionError(ctx, err)
+			}
 		}
 	}
 	found, err := lookup(ctx, did)
@@ -62,9 +69,31 @@ func (s *Server) identityInfo(ctx context.Context, identifier string, lookup fun
 	if err != nil {
 		return nil, resolutionError(ctx, err)
 	}
-	if !id.IsDID() && found.Handle.String() != id.Normalize().String() {
-		// The handle points at the DID, which does not point back.
-		found.Handle = syntax.HandleInvalid
+	handle, err := s.verifiedHandle(ctx, found)
+	if err != nil {
+		return nil, err
 	}
-	return &identityInfo{DID: did, Handle: found.Handle, DidDoc: doc}, nil
+	if !id.IsDID() && handle.String() != id.Normalize().String() {
+		// The handle points at the DID, which does not point back.
+		handle = syntax.HandleInvalid
+	}
+	return &identityInfo{DID: did, Handle: handle, DidDoc: doc}, nil
+}
+
+// verifiedHandle returns the handle of an identity if it leads back to it. What
+// is said of this server's own domains elsewhere does not count.
+func (s *Server) verifiedHandle(ctx context.Context, id *atid.Identity) (syntax.Handle, error) {
+	declared, err := id.DeclaredHandle()
+	if err != nil || !s.ownHandle(declared) {
+		return id.Handle, nil
+	}
+	did, err := s.didOfLocalHandle(ctx, declared)
+	var unknown *xrpc.Error
+	switch {
+	case errors.As(err, &unknown), err == nil && did != id.DID:
+		return syntax.HandleInvalid, nil
+	case err != nil:
+		return "", err
+	}
+	return declared, nil
 }
