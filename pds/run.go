@@ -25,6 +25,9 @@ type task struct {
 // that it does not crowd out requests.
 const backlogPause = 20 * time.Millisecond
 
+// firstTurns lie this far apart: a server that starts has requests to answer.
+const firstTurns = 50 * time.Millisecond
+
 // Run does the background work of a server until ctx ends, then returns nil:
 // it finishes what a crash interrupted, collects what was deleted, prunes
 // events, removes unused blobs and tells crawlers of new events. A server
@@ -32,25 +35,24 @@ const backlogPause = 20 * time.Millisecond
 // Server.
 func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for _, t := range s.tasks() {
-		wg.Go(func() { s.repeat(ctx, t) })
+	for i, t := range s.tasks() {
+		wg.Go(func() { s.repeat(ctx, t, time.Duration(i+1)*firstTurns) })
 	}
 	wg.Go(func() { s.notifyCrawlers(ctx) })
 	wg.Wait()
 	return nil
 }
 
-func (s *Server) repeat(ctx context.Context, t task) {
+func (s *Server) repeat(ctx context.Context, t task, wait time.Duration) {
 	for {
-		more := s.runTask(ctx, t)
-		wait := t.every
-		if more {
-			wait = backlogPause
-		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(wait):
+		}
+		wait = t.every
+		if s.runTask(ctx, t) {
+			wait = backlogPause
 		}
 	}
 }
