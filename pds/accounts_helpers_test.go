@@ -61,7 +61,7 @@ func wantError(t *testing.T, err error, status int, name string) {
 }
 
 // ok fails unless err is nil.
-func ok(t *testing.T, err error) {
+func ok(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -35,7 +35,7 @@ const (
 
 // writeBigCAR writes the repository of did with n records to a file, in the
 // order in which no reader wants it: records first, then nodes, root last.
-func writeBigCAR(t *testing.T, path string, did syntax.DID, n int) (root cid.Cid) {
+func writeBigCAR(t testing.TB, path string, did syntax.DID, n int) (root cid.Cid) {
 	t.Helper()
 	nodes := map[cid.Cid][]byte{}
 	tree := repo.EmptyTree()
