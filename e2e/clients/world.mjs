@@ -1,0 +1,283 @@
+// What the tests share: a PLC directory, servers as an operator runs them, and
+// the official clients that talk to them. Nothing of the clients is replaced
+// but how they reach a handle: names below .test are not in the world's DNS.
+
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { createHmac, randomBytes } from 'node:crypto'
+import { createSocket } from 'node:dgram'
+import dns from 'node:dns/promises'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import http from 'node:http'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+
+import { AtpAgent, XRPCError } from '@atproto/api'
+import { IdResolver } from '@atproto/identity'
+import { Firehose } from '@atproto/sync'
+
+const bin = process.env.PDSKIT_E2E_BIN ?? new URL('../bin', import.meta.url).pathname
+
+export const adminPassword = 'the administrator'
+const jwtSecret = 'a secret that signs session tokens'
+
+/** How long something may take that is under way, in milliseconds. */
+const patience = 20_000
+
+/**
+ * A PLC directory, servers that use it and a resolver that knows both.
+ * Everything ends with the test that it was made for.
+ */
+export class World {
+  servers = []
+
+  static async start(t, ...domains) {
+    const world = new World()
+    t.after(() => world.stop())
+    world.plc = spawn(join(bin, 'plc'), { stdio: ['pipe', 'pipe', 'inherit'] })
+    const [line] = await once(createInterface(world.plc.stdout), 'line')
+    world.plcUrl = line
+    world.nameserver = await startNameserver()
+    world.resolver = new IdResolver({ plcUrl: world.plcUrl, fetch: (input, init) => world.fetch(input, init) })
+    for (const domain of domains) {
+      world.servers.push(await Server.start(world, domain))
+    }
+    return world
+  }
+
+  async stop() {
+    for (const server of this.servers) await server.stop()
+    this.plc.stdin.end()
+    await exited(this.plc)
+    this.nameserver?.close()
+  }
+
+  /** Fetches from the PLC directory, and from handles by the server of their domain. */
+  async fetch(input, init) {
+    const url = new URL(input instanceof Request ? input.url : input)
+    const server = this.servers
+      .filter((s) => url.hostname.endsWith(s.domain))
+      .sort((a, b) => b.domain.length - a.domain.length)[0]
+    if (!server) return fetch(input, init)
+    const req = http.get(server.url + url.pathname, { headers: { host: url.hostname }, signal: init?.signal })
+    const [res] = await once(req, 'response')
+    return new Response(Buffer.concat(await Array.fromAsync(res)), { status: res.statusCode })
+  }
+}
+
+/** A DNS server that knows no name, so that no other is asked. */
+async function startNameserver() {
+  const socket = createSocket('udp4')
+  socket.on('message', (query, from) => {
+    const answer = Buffer.from(query)
+    answer.writeUInt16BE(0x8183, 2) // an answer: no such name
+    answer.fill(0, 6, 12) // no records
+    socket.send(answer, from.port, from.address)
+  })
+  socket.bind(0, '127.0.0.1')
+  await once(socket, 'listening')
+  dns.setServers([`127.0.0.1:${socket.address().port}`])
+  return socket
+}
+
+async function exited(child) {
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+}
+
+async function freePort() {
+  const server = createServer().listen(0, 'localhost')
+  await once(server, 'listening')
+  const { port } = server.address()
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+/** The example server in a process of its own. */
+export class Server {
+  log = []
+
+  static async start(world, domain, env = {}) {
+    const s = new Server()
+    s.domain = domain
+    s.port = await freePort()
+    s.url = `http://localhost:${s.port}`
+    s.dir = await mkdtemp(join(tmpdir(), 'pdskit-e2e-'))
+    s.env = {
+      PATH: process.env.PATH,
+      TMPDIR: tmpdir(),
+      PDS_DEV_MODE: 'true',
+      PDS_PORT: String(s.port),
+      PDS_DATA_DIRECTORY: join(s.dir, 'data'),
+      PDS_DID_PLC_URL: world.plcUrl,
+      PDS_SERVICE_HANDLE_DOMAINS: domain,
+      PDS_INVITE_REQUIRED: 'false',
+      PDS_RATE_LIMITS_ENABLED: 'false',
+      PDS_ENABLE_DID_DOC_WITH_SESSION: 'true',
+      PDS_BLOB_UPLOAD_LIMIT: '1000000',
+      PDS_JWT_SECRET: jwtSecret,
+      PDS_ADMIN_PASSWORD: adminPassword,
+      PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX: randomBytes(32).toString('hex'),
+      ...env,
+    }
+    await s.run()
+    const { data } = await new AtpAgent({ service: s.url }).com.atproto.server.describeServer()
+    s.did = data.did
+    return s
+  }
+
+  /** Starts the process and waits until it serves. */
+  async run() {
+    this.process = spawn(join(bin, 'server'), { env: this.env, stdio: ['ignore', 'inherit', 'pipe'] })
+    createInterface(this.process.stderr).on('line', (line) => this.log.push(line))
+    await until('the server serves', async () => {
+      if (this.process.exitCode !== null) throw new Error(`the server ended:\n${this.log.join('\n')}`)
+      const res = await fetch(`${this.url}/xrpc/_health`).catch(() => undefined)
+      return res?.ok
+    })
+  }
+
+  /** Stops the process as an operator does. It must have had no error of its own. */
+  async halt() {
+    this.process.kill('SIGTERM')
+    await exited(this.process)
+    assert.equal(this.process.exitCode, 0, this.log.slice(-20).join('\n'))
+    const errors = this.log.filter((line) => line.includes('"level":"ERROR"'))
+    assert.deepEqual(errors, [])
+  }
+
+  async stop() {
+    try {
+      if (this.process.exitCode === null) await this.halt()
+    } finally {
+      await rm(this.dir, { recursive: true, force: true })
+    }
+  }
+
+  agent(options) {
+    return new AtpAgent({ service: this.url, ...options })
+  }
+
+  /** A new account and an agent that is signed in as it. */
+  async signUp(name, more = {}) {
+    const agent = this.agent()
+    await agent.createAccount({
+      handle: name + this.domain,
+      email: `${name}@example.com`,
+      password: passwordOf(name),
+      ...more,
+    })
+    return agent
+  }
+
+  /** The code in the newest mail to an address, which this server only logs. */
+  mailCode(address) {
+    const mail = this.log
+      .filter((line) => line.startsWith('{'))
+      .map((line) => JSON.parse(line))
+      .findLast((entry) => entry.msg === 'mail' && entry.to === address)
+    assert.ok(mail, `no mail to ${address}`)
+    return mail.text.match(/\b[A-Z2-7]{5}-[A-Z2-7]{5}\b/)[0]
+  }
+
+  /** A session token of this server that has expired. */
+  expiredToken(did) {
+    const now = Math.floor(Date.now() / 1000)
+    const text = [
+      { typ: 'at+jwt', alg: 'HS256' },
+      { scope: 'com.atproto.access', aud: this.did, sub: did, iat: now - 7300, exp: now - 100 },
+    ]
+      .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
+      .join('.')
+    return `${text}.${createHmac('sha256', jwtSecret).update(text).digest('base64url')}`
+  }
+}
+
+export const passwordOf = (name) => `the password of ${name}`
+
+export const adminHeaders = {
+  authorization: `Basic ${Buffer.from(`admin:${adminPassword}`).toString('base64')}`,
+}
+
+/** Calls check until it returns something true. */
+export async function until(what, check) {
+  for (const start = Date.now(); ; ) {
+    const got = await check()
+    if (got) return got
+    if (Date.now() - start > patience) throw new Error(`it takes too long until ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
+
+/** The firehose of a server, verified by @atproto/sync. */
+export class Follower {
+  events = []
+  errors = []
+
+  constructor(t, world, server, cursor = 0) {
+    this.cursor = cursor
+    this.firehose = new Firehose({
+      service: server.url.replace('http', 'ws'),
+      idResolver: world.resolver,
+      getCursor: () => this.cursor,
+      handleEvent: (evt) => {
+        this.cursor = evt.seq
+        this.events.push(evt)
+      },
+      onError: (err) => this.errors.push(err),
+      subscriptionReconnectDelay: 50,
+    })
+    this.firehose.start()
+    t.after(() => this.firehose.destroy())
+  }
+
+  /** Waits until there are n events of an account and returns all of them, as short texts. */
+  async of(did, n) {
+    const mine = () => this.events.filter((evt) => evt.did === did)
+    await until(`there are ${n} events`, () => mine().length >= n || this.errors.length > 0).catch(() => {})
+    assert.deepEqual(this.errors.map(explain), [])
+    return mine().map(short)
+  }
+}
+
+function explain(err) {
+  return `${err.message}: ${err.cause?.stack ?? err.cause}`
+}
+
+/** What a test compares of an event. */
+export function short(evt) {
+  switch (evt.event) {
+    case 'create':
+    case 'update':
+      return `${evt.event} ${evt.collection}/${evt.rkey} ${evt.cid}`
+    case 'delete':
+      return `delete ${evt.collection}/${evt.rkey}`
+    case 'identity':
+      return `identity ${evt.handle}`
+    case 'account':
+      return `account ${evt.active ? 'active' : evt.status}`
+    case 'sync':
+      return `sync ${evt.rev} ${evt.cid}`
+  }
+}
+
+/** The events of a new account, but for its #commit, which has no operation. */
+export function creation(handle, { rev, cid }) {
+  return [`identity ${handle}`, 'account active', `sync ${rev} ${cid}`]
+}
+
+/** Asserts that a call fails with the error that clients know by class or by name. */
+export async function fails(promise, status, error) {
+  await assert.rejects(promise, (err) => {
+    assert.ok(err instanceof XRPCError, String(err?.stack ?? err))
+    const name = typeof error === 'function' ? error.name.replace(/Error$/, '') : error
+    assert.equal(`${err.status} ${err.error}`, `${status} ${name}`, err.message)
+    if (typeof error === 'function') assert.ok(err instanceof error, `${err.name} is not ${error.name}`)
+    return true
+  })
+}
+
+export const pathOf = (uri) => uri.split('/').slice(3).join('/')

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Runs clients and consumers of others against our server: the official
+# TypeScript clients against the example server, and indigo's relay.
+#
+#   e2e/run.sh [clients|relay]...    both without an argument
+#
+# Needs go, a C compiler (the relay's), node and npm. A node that is too old is
+# left alone: a newer one is installed below this folder.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+readonly node_needed=22
+
+# install PACKAGE-FOLDER: what its lock file says, unless that is there already.
+install() {
+	local stamp=$1/node_modules/.installed
+	if ! cmp -s "$1/package-lock.json" "$stamp"; then
+		npm ci --prefix "$1" --ignore-scripts --no-audit --no-fund --loglevel=error
+		cp "$1/package-lock.json" "$stamp"
+	fi
+}
+
+find_node() {
+	local major
+	major=$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)
+	if ((major < node_needed)); then
+		install node
+		local dirs=("$PWD"/node/node_modules/node-*/bin)
+		PATH=${dirs[0]}:$PATH
+	fi
+	echo "node $(node --version)"
+}
+
+clients() {
+	CGO_ENABLED=0 go build -C .. -o e2e/bin/ ./e2e/plc ./examples/server
+	find_node
+	install clients
+	PDSKIT_E2E_BIN=$PWD/bin node --test --test-reporter=spec clients/*.test.mjs
+}
+
+relay() {
+	CGO_ENABLED=1 go test -C relay -count=1 "$@" ./...
+}
+
+parts=("$@")
+if ((${#parts[@]} == 0)); then
+	parts=(clients relay)
+	# Compiling the relay takes longest: begin while packages are installed.
+	relay -run '^$' >/dev/null 2>&1 &
+fi
+
+failed=()
+for part in "${parts[@]}"; do
+	case $part in
+	clients | relay) ;;
+	*) echo "usage: e2e/run.sh [clients|relay]..." >&2; exit 2 ;;
+	esac
+	printf '\n--- %s\n' "$part"
+	(set -e; "$part") || failed+=("$part")
+	wait
+done
+if ((${#failed[@]} > 0)); then
+	echo "failed: ${failed[*]}" >&2
+	exit 1
+fi
