@@ -1,0 +1,207 @@
+package pdskit_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// block is a fenced block of the README.
+type block struct{ language, text string }
+
+func readme(t *testing.T) (text string, blocks []block) {
+	t.Helper()
+	data, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)^```$").FindAllStringSubmatch(string(data), -1) {
+		blocks = append(blocks, block{m[1], m[2]})
+	}
+	return string(data), blocks
+}
+
+// blocksOf returns the texts of the README's blocks in a language.
+func blocksOf(t *testing.T, language string) (texts []string) {
+	t.Helper()
+	_, blocks := readme(t)
+	for _, b := range blocks {
+		if b.language == language {
+			texts = append(texts, b.text)
+		}
+	}
+	return texts
+}
+
+// TestReadmeProgram: the first program of the README is examples/minimal.
+func TestReadmeProgram(t *testing.T) {
+	source, err := os.ReadFile("examples/minimal/main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, program, _ := bytes.Cut(source, []byte("\npackage main\n"))
+	programs := blocksOf(t, "go")
+	if len(programs) != 2 {
+		t.Fatalf("%d Go programs in the README, want 2", len(programs))
+	}
+	if want := "package main\n" + string(program); programs[0] != want {
+		t.Errorf("the README's program is not examples/minimal/main.go, which reads:\n%s", want)
+	}
+	for i, text := range programs {
+		file := filepath.Join(t.TempDir(), []string{"main.go", "main_test.go"}[i])
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.CommandContext(t.Context(), "go", "vet", file).CombinedOutput(); err != nil {
+			t.Errorf("go vet of program %d: %v\n%s", i+1, err, out)
+		}
+	}
+}
+
+// TestReadmeTest runs the test that the README shows.
+func TestReadmeTest(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "readme_test.go")
+	if err := os.WriteFile(file, []byte(blocksOf(t, "go")[1]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "test", "-v", file).CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestPost")) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestReadmeLinks(t *testing.T) {
+	text, blocks := readme(t)
+	for _, b := range blocks {
+		text = strings.ReplaceAll(text, b.text, "")
+	}
+	links := regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text, -1)
+	if len(links) < 10 {
+		t.Errorf("%d links in the README", len(links))
+	}
+	for _, m := range links {
+		if !strings.Contains(m[1], "://") {
+			if _, err := os.Stat(m[1]); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	for pkg := range layers {
+		if _, err := os.Stat(pkg); err == nil && pkg != "." && pkg != "examples" && pkg != "e2e" && !strings.Contains(text, "]("+pkg+")") {
+			t.Errorf("the README does not name the package %s", pkg)
+		}
+	}
+}
+
+// TestReadmeSteps does what the README says, word for word but for the port:
+// it starts the server and runs the commands in one shell.
+func TestReadmeSteps(t *testing.T) {
+	for _, tool := range []string{"bash", "curl", "sed"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip(err)
+		}
+	}
+	dir := t.TempDir()
+	server := filepath.Join(dir, "server")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", server, "./examples/server").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err = errors.Join(err, l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	adapt := strings.NewReplacer("localhost:2583", "localhost:"+port, "go run ./examples/server", server)
+	env := []string{"PATH=" + os.Getenv("PATH"), "PDS_DEV_MODE=true", "PDS_PORT=" + port}
+
+	var log bytes.Buffer
+	running := exec.Command(server) // t.Context ends too early to stop it gently
+	running.Dir, running.Env, running.Stderr = dir, env, &log
+	if err := running.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = running.Process.Signal(os.Interrupt)
+		if err := running.Wait(); err != nil {
+			t.Errorf("the server after Ctrl-C: %v", err)
+		}
+		for line := range strings.SplitSeq(adapt.Replace(blocksOf(t, "text")[0]), "\n") {
+			if !strings.Contains(log.String(), line) {
+				t.Errorf("the server does not say, as the README has it: %s", line)
+			}
+		}
+	})
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		resp, err := http.Get("http://localhost:" + port + "/xrpc/_health")
+		if err == nil {
+			resp.Body.Close()
+			break
+		}
+		if time.Since(began) > 20*time.Second {
+			t.Fatal(err)
+		}
+	}
+
+	steps := blocksOf(t, "sh")
+	if len(steps) != 6 {
+		t.Fatalf("%d blocks of commands in the README, want 6", len(steps))
+	}
+	firehose := strings.Fields(adapt.Replace(steps[5]))
+	shell := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", adapt.Replace(strings.Join(steps[1:5], "\necho; echo ---\n")))
+	shell.Dir, shell.Env, shell.Stderr = dir, env, t.Output()
+	out, err := shell.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	answers := strings.Split(string(out), "\n---\n")
+	if len(answers) != 4 {
+		t.Fatalf("%d answers: %s", len(answers), out)
+	}
+	for i, want := range []string{`"accessJwt":"`, "", `"validationStatus":"valid"`, `"text":"Hello from my own PDS"`} {
+		if !strings.Contains(answers[i], want) || strings.Contains(answers[i], `"error"`) {
+			t.Errorf("step %d: %s, want %s", i+1, answers[i], want)
+		}
+	}
+	if car, err := os.Stat(filepath.Join(dir, "alice.car")); err != nil || car.Size() < 500 {
+		t.Errorf("the exported repository: %v, %v", car, err)
+	}
+
+	follow := exec.CommandContext(t.Context(), firehose[0], firehose[1:]...)
+	follow.Dir, follow.Env, follow.Stderr = dir, env, t.Output()
+	lines, err := follow.StdoutPipe()
+	if err == nil {
+		err = follow.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := bufio.NewScanner(lines)
+	var kinds []string
+	for len(kinds) < 5 && events.Scan() {
+		var ev struct {
+			Type string `json:"$type"`
+		}
+		if err := json.Unmarshal(events.Bytes(), &ev); err != nil {
+			t.Error(err)
+		}
+		kinds = append(kinds, ev.Type)
+	}
+	if got := strings.Join(kinds, " "); got != "#identity #account #commit #sync #commit" {
+		t.Errorf("on the firehose: %s", got)
+	}
+	_ = follow.Process.Kill()
+	_ = follow.Wait() // it was killed
+}
