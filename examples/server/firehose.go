@@ -41,7 +41,7 @@ func (a *admin) firehose(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("the server does not answer (is it running? -url says where): %w", err)
 	}
-	defer conn.CloseNow()
+	defer func() { _ = conn.CloseNow() }() // there is nothing left to lose
 	conn.SetReadLimit(maxFrame)
 	for {
 		_, frame, err := conn.Read(ctx)

@@ -303,6 +303,65 @@ func TestDataOfOthers(t *testing.T) {
 	}
 }
 
+// TestBackup copies the data of a running server as docs/operating.md says,
+// and starts a server on the copy.
+func TestBackup(t *testing.T) {
+	p := newDevelopment(t)
+	p.start()
+	alice := p.signUp("alice.test")
+	cid, err := p.write(t.Context(), alice, "kept")
+	if err != nil {
+		t.Fatal(err)
+	}
+	restored := filepath.Join(t.TempDir(), "pds-data")
+	if err := os.Mkdir(restored, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := exec.LookPath("sqlite3"); err == nil {
+		out, err := exec.CommandContext(t.Context(), "sqlite3", filepath.Join(p.dataDir, "pds.db"), "VACUUM INTO '"+filepath.Join(restored, "pds.db")+"'").CombinedOutput()
+		if err != nil {
+			t.Fatalf("sqlite3: %v: %s", err, out)
+		}
+		if _, err := p.write(t.Context(), alice, "later"); err != nil {
+			t.Errorf("the server after the copy was made: %v", err)
+		}
+	} else if p.terminate() == 0 { // the way without tools: stop and copy
+		copyFile(t, p.dataDir, restored, "pds.db")
+	}
+	for _, name := range []string{"mode", "secrets.json"} {
+		copyFile(t, p.dataDir, restored, name)
+	}
+	p.kill()
+
+	p.dataDir = restored
+	p.env = append(p.env, "PDS_DATA_DIRECTORY="+restored)
+	code, _, stderr := p.run()
+	if code != 1 || !strings.Contains(stderr, "master.key is missing") {
+		t.Errorf("without the master key: exit code %d, %s", code, stderr)
+	}
+	copyFile(t, filepath.Join(p.dir, "pds-data"), restored, "master.key")
+	p.start()
+	var out struct{ CID string }
+	err = p.get(t.Context(), "com.atproto.repo.getRecord", "", url.Values{"repo": {alice.DID}, "collection": {collection}, "rkey": {"kept"}}, &out)
+	if err != nil || out.CID != cid {
+		t.Errorf("the record in the copy: %q, want %q: %v", out.CID, cid, err)
+	}
+	if _, err := p.write(t.Context(), alice, "after"); err != nil {
+		t.Errorf("a write to the copy: %v", err)
+	}
+}
+
+func copyFile(t *testing.T, from, to, name string) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(from, name))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(to, name), data, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestHelp(t *testing.T) {
 	p := newDevelopment(t)
 	for _, c := range []struct {

@@ -33,13 +33,10 @@ func serve(ctx context.Context, set *settings, warnings []string, stderr io.Writ
 	if err != nil {
 		return err
 	}
-	store, err := sqlite.Open(filepath.Join(set.dataDir, "pds.db"), sqlite.Options{Logger: log})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-
 	masterFile := filepath.Join(set.dataDir, "master.key")
+	if exists(set.dataDir, "pds.db") && !exists(set.dataDir, "master.key") {
+		return fmt.Errorf("%s is missing: without it no account of pds.db can write; put back the copy that you have of it", masterFile)
+	}
 	master, fresh, err := pds.LoadMasterKey(masterFile)
 	if err != nil {
 		return err
@@ -47,6 +44,12 @@ func serve(ctx context.Context, set *settings, warnings []string, stderr io.Writ
 	if fresh {
 		made = append(made, masterFile)
 	}
+	store, err := sqlite.Open(filepath.Join(set.dataDir, "pds.db"), sqlite.Options{Logger: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+
 	plc, directory, err := openPLC(set, store)
 	if err != nil {
 		return err

@@ -27,7 +27,7 @@ func parseSMTP(text string) (smtpServer, error) {
 		return smtpServer{}, errors.New("sendmail is not supported: name a mail server")
 	}
 	if err != nil || u.Hostname() == "" || (u.Scheme != "smtp" && u.Scheme != "smtps") {
-		return smtpServer{}, errors.New("must be smtp://user:password@host:port or smtps://...")
+		return smtpServer{}, errors.New("must be smtp://user:password@host:port, or the same with smtps")
 	}
 	s := smtpServer{host: u.Hostname(), user: u.User.Username(), implicitTLS: u.Scheme == "smtps", port: 587}
 	s.password, _ = u.User.Password()
