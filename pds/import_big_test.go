@@ -193,7 +193,7 @@ func TestImportBigRepo(t *testing.T) {
 	ok(t, err)
 	r.ContentLength = stat.Size()
 	r.Header = http.Header{"Authorization": {"Bearer " + info.Big.Access}, "Content-Type": {"application/vnd.ipld.car"}}
-	cpu := cpuTime(t, child.Process.Pid)
+	cpu := childCPU(t, child.Process.Pid)
 	begin := time.Now()
 	resp, err := http.DefaultClient.Do(r)
 	ok(t, err)
@@ -202,13 +202,13 @@ func TestImportBigRepo(t *testing.T) {
 	if resp.StatusCode != 200 {
 		t.Fatalf("importRepo: %d %s", resp.StatusCode, body)
 	}
-	took, used := time.Since(begin), cpuTime(t, child.Process.Pid)-cpu
+	took, used := time.Since(begin), childCPU(t, child.Process.Pid)-cpu
 	during := phase.Swap(new([]time.Duration))
 	imported := peakRSS(t, child.Process.Pid)
 	t.Logf("import of %d records, %d MB: %v, %v of CPU, peak RSS %d MB (%d idle); writes meanwhile: %s",
 		n, stat.Size()>>20, took.Round(time.Millisecond), used, imported>>20, idle>>20, percentiles(*during))
 
-	begin, cpu = time.Now(), cpuTime(t, child.Process.Pid)
+	begin, cpu = time.Now(), childCPU(t, child.Process.Pid)
 	resp, err = http.Get(info.URL + "/xrpc/com.atproto.sync.getRepo?" + url.Values{"did": {string(info.Big.DID)}}.Encode())
 	ok(t, err)
 	defer resp.Body.Close()
@@ -224,7 +224,7 @@ func TestImportBigRepo(t *testing.T) {
 		found = found || b.CID == root
 		blocks++
 	}
-	took, used = time.Since(begin), cpuTime(t, child.Process.Pid)-cpu
+	took, used = time.Since(begin), childCPU(t, child.Process.Pid)-cpu
 	close(stop)
 	<-stopped
 	exported := peakRSS(t, child.Process.Pid)
@@ -268,9 +268,9 @@ func peakRSS(t *testing.T, pid int) int64 {
 	return kb << 10
 }
 
-// cpuTime returns the processor time that a process has used, or 0 where the
+// childCPU returns the processor time that a process has used, or 0 where the
 // system does not tell. Its unit is 10 ms.
-func cpuTime(t *testing.T, pid int) time.Duration {
+func childCPU(t *testing.T, pid int) time.Duration {
 	t.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
