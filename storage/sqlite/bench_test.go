@@ -30,7 +30,7 @@ type typical struct {
 
 func randomBlock(r *rand.ChaCha8, size int) storage.Block {
 	data := make([]byte, size)
-	r.Read(data)
+	_, _ = r.Read(data) // never fails
 	sum := sha256.Sum256(data)
 	c, _ := cid.Cast(append([]byte{1, 0x71, 0x12, 0x20}, sum[:]...))
 	return storage.Block{CID: c, Data: data}
@@ -98,11 +98,15 @@ func benchStore(b *testing.B) *sqlite.Store {
 
 // cpu reports the CPU time of the process for each operation.
 func cpu(b *testing.B, per int) func() {
-	var before syscall.Rusage
-	syscall.Getrusage(syscall.RUSAGE_SELF, &before)
+	usage := func() (u syscall.Rusage) {
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			b.Fatal(err)
+		}
+		return u
+	}
+	before := usage()
 	return func() {
-		var after syscall.Rusage
-		syscall.Getrusage(syscall.RUSAGE_SELF, &after)
+		after := usage()
 		used := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
 		b.ReportMetric(float64(used)/1000/float64(b.N*per), "cpu-µs/op")
 	}

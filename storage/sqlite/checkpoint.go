@@ -12,10 +12,10 @@ import (
 
 const (
 	// A checkpoint begins in the background after so many bytes of the log.
-	checkpointBytes = 8 << 20
+	checkpointBytes = 24 << 20
 
 	// The log is begun anew, if no reader is in the way, from this size on.
-	restartBytes = 32 << 20
+	restartBytes = 48 << 20
 
 	// The log is truncated above this size, waiting for readers.
 	maxLogBytes = 128 << 20

@@ -106,12 +106,16 @@ type copies struct {
 func (g *generation) known(nodes []storage.Block, records []storage.Record) (map[string]copies, error) {
 	known := make(map[string]copies, len(nodes)+len(records))
 	keys := make([]any, 0, len(nodes)+len(records))
+	asked := make(map[int64]bool, len(nodes)+len(records))
 	look := func(c cid.Cid) {
 		raw := c.KeyString()
 		if findRecent(g.recent, raw) >= 0 {
 			known[raw] = copies{node: true}
 		}
-		keys = append(keys, cidKey(raw))
+		if key := cidKey(raw); !asked[key] {
+			asked[key] = true
+			keys = append(keys, key)
+		}
 	}
 	for i := range nodes {
 		look(nodes[i].CID)

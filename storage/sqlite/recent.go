@@ -9,12 +9,13 @@ import (
 
 // Most tree nodes do not live long: the next commit replaces the root and the
 // path below it. So the nodes of the last commits are kept together as one
-// value of the generation's row, oldest first, and only those that outlive
-// maxRecent bytes of newer ones get a row of their own in nodes. A commit
-// rewrites a few pages in place instead of changing an index at as many random
-// places as it has nodes.
+// value of the generation's row, oldest first. A commit rewrites a few pages
+// in place instead of changing an index at as many random places as it has
+// nodes. Above maxRecent bytes the oldest get rows of their own, until
+// keepRecent bytes are left: several at once, because they share pages.
 const (
-	maxRecent = 8 << 10
+	maxRecent  = 12 << 10
+	keepRecent = 6 << 10
 
 	// The value is padded to a multiple of it: SQLite overwrites a row of the
 	// same size in place.
@@ -97,19 +98,18 @@ func findRecent(list []recentNode, raw string) int {
 	return -1
 }
 
-// spill gives rows to the oldest recent nodes until the others are small
-// enough.
+// spill gives rows to the oldest recent nodes if there are too many.
 func (g *generation) spill() error {
 	size := 0
 	for i := range g.recent {
 		size += g.recent[i].size()
 	}
-	n := 0
-	for ; size > maxRecent; n++ {
-		size -= g.recent[n].size()
-	}
-	if n == 0 {
+	if size <= maxRecent {
 		return nil
+	}
+	n := 0
+	for ; size > keepRecent; n++ {
+		size -= g.recent[n].size()
 	}
 	err := g.insertNodes(g.recent[:n])
 	g.recent = g.recent[n:]

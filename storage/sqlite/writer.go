@@ -72,7 +72,7 @@ func (s *Store) Update(ctx context.Context, fn func(storage.Tx) error) error {
 	}
 	switch {
 	case r.panicked != nil:
-		panic(r.panicked)
+		panic(r.panicked) //nolint:forbidigo // the closure's own panic, in its caller's goroutine
 	case r.exited:
 		runtime.Goexit()
 	}
@@ -240,7 +240,7 @@ func (w *writer) settle() {
 		return
 	}
 	if first {
-		w.c.exec("ROLLBACK") // fails if SQLite has rolled back already
+		_, _ = w.c.exec("ROLLBACK") // fails if SQLite has rolled back already
 		w.solo = false
 		close(r.done)
 		return
@@ -264,7 +264,7 @@ func (w *writer) settle() {
 // lose gives up the open transaction and has its closures run again, each in
 // a transaction of its own.
 func (w *writer) lose() {
-	w.c.exec("ROLLBACK")
+	_, _ = w.c.exec("ROLLBACK") // the same
 	w.lastSeq = w.seqAt
 	for _, r := range w.batch {
 		r.err, r.panicked = nil, nil
@@ -278,7 +278,7 @@ func (w *writer) commit() {
 	_, err := w.c.exec("COMMIT")
 	if err != nil {
 		err = w.s.poison(err)
-		w.c.exec("ROLLBACK")
+		_, _ = w.c.exec("ROLLBACK") // the same
 		for _, r := range w.batch {
 			r.err = err
 		}

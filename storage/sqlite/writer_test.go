@@ -119,9 +119,9 @@ func TestFailuresInABatch(t *testing.T) {
 	own := errors.New("own")
 	results := together(t, s,
 		func(tx storage.Tx) error { return put(tx, "a", "1") },
-		func(tx storage.Tx) error { put(tx, "b", "1"); return own },
+		func(tx storage.Tx) error { return errors.Join(put(tx, "b", "1"), own) },
 		func(tx storage.Tx) error { return put(tx, "c", "1") },
-		func(tx storage.Tx) error { put(tx, "a", "2"); return own },
+		func(tx storage.Tx) error { return errors.Join(put(tx, "a", "2"), own) },
 	)
 	if want := []error{nil, own, nil, own}; fmt.Sprint(results) != fmt.Sprint(want) {
 		t.Fatalf("the results are %v, want %v", results, want)
@@ -168,9 +168,8 @@ func TestIgnoredFailure(t *testing.T) {
 		if err := put(tx, "a", "1"); err != nil {
 			return err
 		}
-		sqlite.Exec(tx, "INSERT INTO no_such_table VALUES (1)")
-		put(tx, "b", "1")
-		return nil
+		_ = sqlite.Exec(tx, "INSERT INTO no_such_table VALUES (1)")
+		return put(tx, "b", "1")
 	})
 	if err == nil || !strings.Contains(err.Error(), "no_such_table") {
 		t.Fatalf("Update returned %v, want the failure that its closure ignored", err)
@@ -184,10 +183,9 @@ func TestGoexit(t *testing.T) {
 		ended := make(chan bool)
 		go func() {
 			defer func() { ended <- recover() == nil }()
-			update(s, func(tx storage.Tx) error {
-				put(tx, "a", "1")
-				runtime.Goexit()
-				return nil
+			_ = update(s, func(tx storage.Tx) error {
+				defer runtime.Goexit()
+				return put(tx, "a", "1")
 			})
 			t.Error("Update returned after its closure ended the goroutine")
 		}()
@@ -211,7 +209,7 @@ func TestPoisoned(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A COMMIT without a transaction is one that fails.
-	err = update(s, func(tx storage.Tx) error { put(tx, "b", "1"); return sqlite.Raw(tx, "ROLLBACK") })
+	err = update(s, func(tx storage.Tx) error { return errors.Join(put(tx, "b", "1"), sqlite.Raw(tx, "ROLLBACK")) })
 	if !errors.Is(err, sqlite.ErrPoisoned) {
 		t.Fatalf("Update returned %v", err)
 	}
