@@ -48,7 +48,7 @@ func expand(name string) []string {
 
 func reference() []string {
 	names := []string{"LOG_LEVEL", "LOG_SYSTEMS", "LOG_ENABLED", "LOG_DESTINATION"}
-	for _, word := range strings.FieldsSeq(referenceNames) {
+	for word := range strings.FieldsSeq(referenceNames) {
 		for _, n := range expand(word) {
 			names = append(names, "PDS_"+n)
 		}
