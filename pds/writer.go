@@ -394,16 +394,13 @@ func (w *writer) commit(ctx context.Context, ch *change) (*pending, error) {
 		stored.Puts = append(stored.Puts, rec)
 		blocks = append(blocks, repo.Block{CID: rec.CID, Data: rec.Value})
 	}
-	size := 0
-	for _, b := range blocks {
-		size += len(b.Data) + b.CID.ByteLen() + 4
-	}
-	if size > w.s.cfg.Limits.EventBytes {
+	car := repo.EncodeCAR(head.CID, blocks)
+	if len(car) > w.s.cfg.Limits.EventBytes {
 		return nil, xrpc.InvalidRequest("Too many writes. Max event size: 2MB")
 	}
 	ev := commitEvent{
 		did: w.did, commit: head.CID, rev: head.Rev, since: w.head.Rev, prevData: w.head.Data,
-		ops: diff.Ops, blocks: repo.EncodeCAR(head.CID, blocks),
+		ops: diff.Ops, blocks: car,
 	}
 	event := ch.cause.event(w.did, eventCommit, ev.encode())
 
