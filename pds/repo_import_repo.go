@@ -19,9 +19,10 @@ import (
 // maxRevLead is how far the rev of an imported commit may be in the future.
 const maxRevLead = 5 * time.Minute
 
-// Bounds of one staging transaction, well inside those of storage.
+// Bounds of one staging transaction, far below those of storage: whoever else
+// writes waits for it.
 const (
-	stageRows  = 500
+	stageRows  = 200
 	stageBytes = 2 << 20
 )
 
