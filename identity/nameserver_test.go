@@ -38,7 +38,7 @@ func TestNameserver(t *testing.T) {
 			out := append([]byte{}, buf[:end]...)
 			binary.BigEndian.PutUint16(out[2:], 0x8183) // NXDOMAIN
 			clear(out[6:12])
-			conn.WriteTo(out, from)
+			_, _ = conn.WriteTo(out, from) // a lost answer is a lookup that fails
 		}
 	}()
 	_, err = identity.Nameserver(conn.LocalAddr().String()).LookupTXT(t.Context(), "_atproto.nobody.test.")

@@ -39,7 +39,7 @@ func blobRef(b atdata.Blob) BlobRef {
 // typed applies the rules for objects with a meaning to a decoded object: it
 // checks $type and returns a blob in place of an object that describes one. If
 // reason is not nil the object is malformed.
-func typed(m map[string]any) (v any, reason error, detail string) {
+func typed(m map[string]any) (v any, reason error, detail string) { //nolint:staticcheck // ST1008: reason is an answer, not a failure
 	if t, ok := m[keyType]; ok {
 		name, ok := t.(string)
 		if !ok || name == "" {

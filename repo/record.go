@@ -1,6 +1,8 @@
 package repo
 
 import (
+	"maps"
+
 	"github.com/bluesky-social/indigo/atproto/syntax"
 	"github.com/ipfs/go-cid"
 )
@@ -49,9 +51,7 @@ func RecordFromValue(v map[string]any, defaultType syntax.NSID) (*Record, error)
 			return nil, &DataError{Offset: -1, Path: "/" + keyType, Reason: ErrType, Detail: "missing"}
 		}
 		named := make(map[string]any, len(v)+1)
-		for k, item := range v {
-			named[k] = item
-		}
+		maps.Copy(named, v)
 		named[keyType] = string(defaultType)
 		v = named
 	}

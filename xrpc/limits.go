@@ -33,7 +33,7 @@ type Limit struct {
 
 func (l Limit) mustBeValid() {
 	if err := l.validate(); err != nil {
-		panic("xrpc: " + err.Error())
+		panic("xrpc: " + err.Error()) //nolint:forbidigo // at registration
 	}
 }
 

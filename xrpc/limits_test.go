@@ -143,11 +143,18 @@ func TestLimitBuckets(t *testing.T) {
 	send := func(verb, nsid string) bool {
 		return request{verb: verb, target: "/xrpc/com.example." + nsid}.send(t, srv).StatusCode != 429
 	}
-	if !send("POST", "touch") || !send("GET", "c") || send("POST", "touch") || send("GET", "c") {
-		t.Error("a name is one bucket")
-	}
-	if !send("GET", "a") || !send("GET", "a") || send("GET", "a") || !send("GET", "b") {
-		t.Error("without a name each method has its own bucket")
+	for _, c := range []struct {
+		verb, nsid string
+		served     bool
+	}{
+		// A name is one bucket.
+		{"POST", "touch", true}, {"GET", "c", true}, {"POST", "touch", false}, {"GET", "c", false},
+		// Without a name each method has its own bucket.
+		{"GET", "a", true}, {"GET", "a", true}, {"GET", "a", false}, {"GET", "b", true},
+	} {
+		if got := send(c.verb, c.nsid); got != c.served {
+			t.Errorf("%s %s: served %v", c.verb, c.nsid, got)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"slices"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 )
@@ -68,7 +69,7 @@ func (m Method) WithLimits(limits ...Limit) Method {
 	for _, l := range limits {
 		l.mustBeValid()
 	}
-	m.limits = append(m.limits[:len(m.limits):len(m.limits)], limits...)
+	m.limits = append(slices.Clip(m.limits), limits...)
 	return m
 }
 
@@ -76,7 +77,7 @@ func (m Method) WithLimits(limits ...Limit) Method {
 // wire and after decoding. It panics unless n is positive.
 func (m Method) WithMaxBody(n int64) Method {
 	if n <= 0 {
-		panic(fmt.Sprintf("xrpc: %s: a body limit of %d bytes", m.nsid, n))
+		panic(fmt.Sprintf("xrpc: %s: a body limit of %d bytes", m.nsid, n)) //nolint:forbidigo // at registration
 	}
 	m.maxBody = n
 	return m
@@ -184,13 +185,13 @@ var errNoOutput = errors.New("the handler returned neither output nor error")
 
 func newMethod[O any](nsid string, typ methodType, rule Rule, noHandler bool) Method {
 	if _, err := syntax.ParseNSID(nsid); err != nil {
-		panic(fmt.Sprintf("xrpc: %q is no NSID", nsid))
+		panic(fmt.Sprintf("xrpc: %q is no NSID", nsid)) //nolint:forbidigo // at registration
 	}
 	if rule.access == 0 {
-		panic(fmt.Sprintf("xrpc: %s has no auth rule", nsid))
+		panic(fmt.Sprintf("xrpc: %s has no auth rule", nsid)) //nolint:forbidigo // at registration
 	}
 	if noHandler {
-		panic(fmt.Sprintf("xrpc: %s has no handler", nsid))
+		panic(fmt.Sprintf("xrpc: %s has no handler", nsid)) //nolint:forbidigo // at registration
 	}
 	return Method{nsid: nsid, typ: typ, rule: rule, hasOutput: !isNone[O]()}
 }
@@ -203,7 +204,7 @@ func setParams[P any](m *Method) {
 	m.params = reflect.TypeFor[P]()
 	fields, err := paramFields(m.params)
 	if err != nil {
-		panic(fmt.Sprintf("xrpc: %s: %v", m.nsid, err))
+		panic(fmt.Sprintf("xrpc: %s: %v", m.nsid, err)) //nolint:forbidigo // at registration
 	}
 	m.fields = fields
 }

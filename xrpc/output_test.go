@@ -338,7 +338,10 @@ func TestLongDownload(t *testing.T) {
 		}
 	}
 	select { // now read nothing
-	case <-failed:
+	case err := <-failed:
+		if err == nil {
+			t.Error("a client that stands still was served to the end")
+		}
 	case <-time.After(10 * time.Second):
 		t.Error("a client that stands still is not dropped")
 	}

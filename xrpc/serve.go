@@ -30,7 +30,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.log(start)
 		BoundDrain(w, r, s.cfg.BodyIdle)
 		if c.abort() {
-			panic(http.ErrAbortHandler)
+			panic(http.ErrAbortHandler) //nolint:forbidigo // how net/http is told to cut the connection
 		}
 	}()
 	if err := c.serve(); err != nil {

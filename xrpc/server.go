@@ -168,10 +168,10 @@ func (s *Server) Handle(methods ...Method) {
 	defer s.mu.Unlock()
 	for _, m := range methods {
 		if m.nsid == "" {
-			panic("xrpc: Handle of a zero Method")
+			panic("xrpc: Handle of a zero Method") //nolint:forbidigo // at registration
 		}
 		if _, ok := s.methods[m.nsid]; ok {
-			panic("xrpc: two handlers for " + m.nsid)
+			panic("xrpc: two handlers for " + m.nsid) //nolint:forbidigo // at registration
 		}
 		s.methods[m.nsid] = &binding{server: s, method: m}
 	}
@@ -183,7 +183,7 @@ func (s *Server) Replace(m Method) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.methods[m.nsid]; !ok {
-		panic(fmt.Sprintf("xrpc: Replace of %q, which is not registered", m.nsid))
+		panic(fmt.Sprintf("xrpc: Replace of %q, which is not registered", m.nsid)) //nolint:forbidigo // at registration
 	}
 	s.methods[m.nsid] = &binding{server: s, method: m}
 }

@@ -79,7 +79,7 @@ func parseRotationKey(v string) (*atcrypto.PrivateKeyK256, error) {
 
 func parseRecoveryKey(v string) (string, error) {
 	if _, err := atcrypto.ParsePublicDIDKey(v); err != nil {
-		return "", errors.New("must be a public key that begins with did:key:")
+		return "", errors.New("must be a public key in the form of a did:key")
 	}
 	return v, nil
 }

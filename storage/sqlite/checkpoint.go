@@ -179,5 +179,5 @@ func (k *checkpointer) report(err error) {
 			return
 		}
 	}
-	k.s.poison(fmt.Errorf("checkpoint: %w", err))
+	_ = k.s.poison(fmt.Errorf("checkpoint: %w", err)) // it is in the log, and every call returns it from now on
 }

@@ -110,7 +110,7 @@ func (e *env) killChild(dir string, acked map[string]bool) {
 		if id, ok := strings.CutPrefix(lines.Text(), "acked "); ok {
 			acked[id] = true
 			if writes--; writes == 0 {
-				cmd.Process.Kill() // what the pipe still holds is read
+				_ = cmd.Process.Kill() // what the pipe still holds is read
 			}
 		} else {
 			said.WriteString(lines.Text() + "\n")

@@ -194,7 +194,10 @@ var repoCases = []testCase{
 				r.apply([]storage.Record{record(fmt.Sprintf("com.example.a/%d", n), fmt.Sprint("value", n))})
 			}
 			e.view(func(tx storage.Tx) error {
-				for range tx.Export(r.did(), "") {
+				for _, err := range tx.Export(r.did(), "") {
+					if err != nil {
+						return err
+					}
 					break
 				}
 				outer := 0

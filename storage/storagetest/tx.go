@@ -249,7 +249,7 @@ var txCases = []testCase{
 			begun, release := make(chan struct{}), make(chan struct{})
 			var wg sync.WaitGroup
 			wg.Go(func() {
-				e.store.Update(background(), func(tx storage.Tx) error {
+				_ = e.store.Update(background(), func(tx storage.Tx) error {
 					begun <- struct{}{}
 					<-release
 					return nil
@@ -281,8 +281,8 @@ var txCases = []testCase{
 							e.Fatalf("recovered %v, want boom", p)
 						}
 					}()
-					run(background(), func(tx storage.Tx) error {
-						putDoc(tx, "a", "1")
+					_ = run(background(), func(tx storage.Tx) error {
+						_ = putDoc(tx, "a", "1") // refused in a View
 						panic("boom")
 					})
 					e.Fatal("the panic was swallowed")

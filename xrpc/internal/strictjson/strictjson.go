@@ -13,6 +13,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -371,10 +372,8 @@ func isDuplicate(seen *[]string, many *map[string]bool, key string) bool {
 		(*many)[key] = true
 		return false
 	}
-	for _, k := range *seen {
-		if k == key {
-			return true
-		}
+	if slices.Contains(*seen, key) {
+		return true
 	}
 	*seen = append(*seen, key)
 	if len(*seen) == linearKeys {
