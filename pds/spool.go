@@ -40,25 +40,60 @@ type spoolPool struct {
 	slots chan struct{} // one element for each spool in use
 	fills chan struct{} // one element for each spool that is being filled
 	disk  atomic.Int64
+
+	mu       sync.Mutex     // guards following field
+	byClient map[string]int // spools in use, of clients that are known
 }
 
 func newSpoolPool(n, memory int, disk int64) *spoolPool {
 	return &spoolPool{
 		memory: memory, maxDisk: disk,
-		slots: make(chan struct{}, n), fills: make(chan struct{}, maxFills),
+		slots: make(chan struct{}, n), fills: make(chan struct{}, maxFills), byClient: map[string]int{},
 	}
 }
 
-// open returns an empty spool, or a 503 when too many are in use.
-func (p *spoolPool) open() (*spool, error) {
+// open returns an empty spool, or a 503 when too many are in use. One client
+// may have a quarter of them, so that a slow one leaves some to others; it is
+// empty if it is not known, and then not counted.
+func (p *spoolPool) open(client string) (*spool, error) {
+	tooMany := xrpc.NewError(http.StatusServiceUnavailable, "NotEnoughResources", "Too many exports are running")
+	if !p.enter(client) {
+		return nil, tooMany
+	}
 	select {
 	case p.slots <- struct{}{}:
 	default:
-		return nil, xrpc.NewError(http.StatusServiceUnavailable, "NotEnoughResources", "Too many exports are running")
+		p.leave(client)
+		return nil, tooMany
 	}
-	s := &spool{pool: p, slot: true}
+	s := &spool{pool: p, slot: true, client: client}
 	s.cond.L = &s.mu
 	return s, nil
+}
+
+// enter counts a spool of a client, unless it has its share already.
+func (p *spoolPool) enter(client string) bool {
+	if client == "" {
+		return true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.byClient[client] >= max(cap(p.slots)/4, 1) {
+		return false
+	}
+	p.byClient[client]++
+	return true
+}
+
+func (p *spoolPool) leave(client string) {
+	if client == "" {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.byClient[client]--; p.byClient[client] == 0 {
+		delete(p.byClient, client)
+	}
 }
 
 // spool is a pipe that takes everything its writer has without ever making it
@@ -66,9 +101,10 @@ func (p *spoolPool) open() (*spool, error) {
 // limit in a temporary file. It has one writer (Write, then finish) and one
 // reader (next); close may be called by anybody, more than once.
 type spool struct {
-	pool *spoolPool
-	fill []byte // of the writer: the chunk being filled
-	held []byte // of the reader: what next returned last
+	pool   *spoolPool
+	client string // in whose share of the pool it is, or empty
+	fill   []byte // of the writer: the chunk being filled
+	held   []byte // of the reader: what next returned last
 
 	mu     sync.Mutex // guards following 9 fields
 	cond   sync.Cond  // the reader has something to see
@@ -260,6 +296,7 @@ func (s *spool) close() {
 func (s *spool) giveSlot() {
 	if s.slot {
 		s.slot = false
+		s.pool.leave(s.client)
 		<-s.pool.slots
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 func openSpool(t *testing.T, p *spoolPool) *spool {
 	t.Helper()
-	s, err := p.open()
+	s, err := p.open("")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestSpoolLimits(t *testing.T) {
 	p := newSpoolPool(2, spoolChunk, 3*spoolChunk)
 	a, b := openSpool(t, p), openSpool(t, p)
 	var refused *xrpc.Error
-	if _, err := p.open(); !errors.As(err, &refused) || refused.Status != 503 || refused.Name != "NotEnoughResources" {
+	if _, err := p.open(""); !errors.As(err, &refused) || refused.Status != 503 || refused.Name != "NotEnoughResources" {
 		t.Errorf("a third of two spools: %v", err)
 	}
 	// Memory takes one chunk of each, the files three of both together.
@@ -206,11 +206,47 @@ func TestSpoolWaits(t *testing.T) {
 	})
 }
 
+// One client has a quarter of the pool, whoever is not known all of it.
+func TestSpoolsPerClient(t *testing.T) {
+	p := newSpoolPool(8, spoolChunk, 0)
+	var mine []*spool
+	for range 2 {
+		s, err := p.open("a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		mine = append(mine, s)
+	}
+	if _, err := p.open("a"); err == nil {
+		t.Error("a third of eight for one client")
+	}
+	if _, err := p.open("b"); err != nil {
+		t.Errorf("another client: %v", err)
+	}
+	mine[0].close()
+	mine[0].close()
+	mine[1].finish(nil)
+	for range 2 {
+		if _, err := p.open("a"); err != nil {
+			t.Errorf("after two have ended: %v", err)
+		}
+	}
+	for range 5 {
+		openSpool(t, p)
+	}
+	if _, err := p.open("c"); err == nil {
+		t.Error("more than there are")
+	}
+	if len(p.byClient) != 2 {
+		t.Errorf("counted: %v", p.byClient)
+	}
+}
+
 func BenchmarkSpool(b *testing.B) {
 	p := newSpoolPool(1, 1<<20, 1<<30)
 	block := noise(350)
 	b.SetBytes(int64(len(block)))
-	s, _ := p.open()
+	s, _ := p.open("")
 	go func() {
 		for range b.N {
 			_, _ = s.Write(block)

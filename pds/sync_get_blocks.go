@@ -36,7 +36,7 @@ func (s *Server) getBlocks() xrpc.Method {
 					cids = append(cids, c)
 				}
 			}
-			sp, err := s.exports.open()
+			sp, err := s.exports.open(xrpc.ClientKey(ctx))
 			if err != nil {
 				return nil, err
 			}

@@ -45,7 +45,7 @@ func (s *Server) exportRepo(ctx context.Context, did syntax.DID, since syntax.TI
 		body.Write = func(io.Writer) error { return nil } // is not called
 		return body, nil
 	}
-	sp, err := s.exports.open()
+	sp, err := s.exports.open(xrpc.ClientKey(ctx))
 	if err != nil {
 		return nil, err
 	}

@@ -1,8 +1,10 @@
 package xrpc
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -38,8 +40,7 @@ func ForwardedIP(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	ip := peer.Addr().Unmap().WithZone("")
 	values := r.Header["X-Forwarded-For"]
 	seen := 0
-	for i := len(values) - 1; i >= 0; i-- {
-		rest := values[i]
+	for _, rest := range slices.Backward(values) {
 		for rest != "" {
 			if !containsIP(trusted, ip) || seen == maxForwarded {
 				return ip
@@ -79,6 +80,17 @@ func containsIP(list []netip.Prefix, ip netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// ClientKey returns the address by which the client of the request that ctx
+// belongs to is counted, IPv6 by /64. It is empty if the client is not known:
+// outside of a request, and for a trusted proxy that names nobody else.
+func ClientKey(ctx context.Context) string {
+	c := callFrom(ctx)
+	if c == nil || c.server == nil || !c.ip.IsValid() || containsIP(c.server.cfg.TrustedProxies, c.ip) {
+		return ""
+	}
+	return ipKey(c.ip)
 }
 
 // ipv6Client is the prefix length by which IPv6 clients are told apart: one

@@ -53,6 +53,7 @@
 //	idle upload or download  60 s       Config.BodyIdle
 //	average rate of a body   1 KiB/s    from twice that time on
 //	open streams             4096       Config.Stream.MaxStreams
+//	open streams of a client 256        Config.Stream.MaxPerClient
 //	message of a client      64 KiB     Config.Stream.MaxMessage
 //	one frame to a client    30 s       Config.Stream.WriteTimeout
 //	ping and its answer      30 s each  Config.Stream.PingInterval

@@ -21,6 +21,7 @@ const (
 	DefaultWriteTimeout = 30 * time.Second
 	DefaultMaxMessage   = 64 << 10
 	DefaultMaxStreams   = 4096
+	DefaultMaxPerClient = 256
 	inboxMessages       = 64  // received and not yet asked for
 	maxCloseReason      = 123 // bytes, by RFC 6455
 	shutdownReason      = "server is shutting down"
@@ -45,16 +46,22 @@ type StreamConfig struct {
 	// MaxStreams is the number of streams that may be open at once; more
 	// are refused with a 503. 0: [DefaultMaxStreams].
 	MaxStreams int
+
+	// MaxPerClient is the number of streams that one client, see [ClientKey],
+	// may have open at once; more are refused with a 429. Clients that are
+	// not known are not counted. 0: [DefaultMaxPerClient].
+	MaxPerClient int
 }
 
 func (c *StreamConfig) setDefaults() error {
-	if c.PingInterval < 0 || c.WriteTimeout < 0 || c.MaxMessage < 0 || c.MaxStreams < 0 {
+	if c.PingInterval < 0 || c.WriteTimeout < 0 || c.MaxMessage < 0 || c.MaxStreams < 0 || c.MaxPerClient < 0 {
 		return errors.New("xrpc: the fields of Config.Stream must not be negative")
 	}
 	c.PingInterval = cmp.Or(c.PingInterval, DefaultPingInterval)
 	c.WriteTimeout = cmp.Or(c.WriteTimeout, DefaultWriteTimeout)
 	c.MaxMessage = cmp.Or(c.MaxMessage, DefaultMaxMessage)
 	c.MaxStreams = cmp.Or(c.MaxStreams, DefaultMaxStreams)
+	c.MaxPerClient = cmp.Or(c.MaxPerClient, DefaultMaxPerClient)
 	return nil
 }
 
@@ -301,10 +308,11 @@ func (b *binding) serveStream(c *call) error {
 		return err
 	}
 	set := b.server.streams
-	if !set.acquire(b.server.cfg.Stream.MaxStreams) {
-		return NewError(http.StatusServiceUnavailable, "", "")
+	client := ClientKey(c.req.Context())
+	if err := set.acquire(client, &b.server.cfg.Stream); err != nil {
+		return err
 	}
-	defer set.release()
+	defer set.release(client)
 	proto, offered := b.protocol(c.req.Header)
 	opts := &websocket.AcceptOptions{
 		// No cookie authenticates here, so there is no origin to protect.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -390,6 +391,45 @@ func TestStreamIgnoresMessages(t *testing.T) {
 	}
 }
 
+// TestStreamsPerClient: one client cannot take all streams; one that is not
+// known, such as a proxy that names nobody, is not counted.
+func TestStreamsPerClient(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		cfg := xrpc.Config{Stream: xrpc.StreamConfig{MaxPerClient: 1}}
+		if known {
+			cfg.TrustedProxies = []netip.Prefix{}
+		}
+		srv := newServer(t, cfg, live(xrpc.Public(), func(ctx context.Context, _ *liveParams, s *xrpc.Stream) error {
+			<-ctx.Done()
+			return nil
+		}))
+		hs := serve(t, srv)
+		first, _, err := websocket.Dial(t.Context(), hs.URL+"/xrpc/"+liveNSID, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, res, err := websocket.Dial(t.Context(), hs.URL+"/xrpc/"+liveNSID, nil)
+		if refused := err != nil && res.StatusCode == 429; refused != known {
+			t.Errorf("known %t: the second stream: %v", known, err)
+		}
+		if err == nil {
+			_ = second.CloseNow()
+		}
+		_ = first.Close(websocket.StatusNormalClosure, "")
+		deadline := time.Now().Add(10 * time.Second)
+		for {
+			again, res, err := websocket.Dial(t.Context(), hs.URL+"/xrpc/"+liveNSID, nil)
+			if err == nil {
+				_ = again.CloseNow()
+				break
+			}
+			if res == nil || res.StatusCode != 429 || time.Now().After(deadline) {
+				t.Fatalf("after the first has left: %v", err)
+			}
+		}
+	}
+}
+
 func TestStreamLimits(t *testing.T) {
 	entered := make(chan struct{}, 10)
 	srv := newServer(t, xrpc.Config{Stream: xrpc.StreamConfig{MaxMessage: 100, MaxStreams: 2}},
@@ -498,11 +538,16 @@ func TestStreamPing(t *testing.T) {
 		t.Error("a client that answers has been dropped")
 	}
 	_ = conn.CloseNow()
-	<-ended
+	if <-ended == nil {
+		t.Error("a stream to a client that is gone ends without an error")
+	}
 
 	dial(t, srv, "/xrpc/"+liveNSID) // answers nothing, since it does not read
 	select {
-	case <-ended:
+	case err := <-ended:
+		if err == nil {
+			t.Error("the stream of a silent client ends without an error")
+		}
 	case <-time.After(10 * time.Second):
 		t.Error("a silent client is not dropped")
 	}
@@ -523,7 +568,10 @@ func TestSlowReader(t *testing.T) {
 		}))
 	dial(t, srv, "/xrpc/"+liveNSID)
 	select {
-	case <-ended:
+	case err := <-ended:
+		if err == nil {
+			t.Error("the stream of a slow client ends without an error")
+		}
 	case <-time.After(20 * time.Second):
 		t.Error("the stream does not end")
 	}

@@ -2,38 +2,51 @@ package xrpc
 
 import (
 	"context"
+	"net/http"
 	"sync"
 )
 
 // A streamSet knows the open streams of a server.
 type streamSet struct {
-	mu      sync.Mutex // guards following 4 fields
-	open    map[*Stream]struct{}
-	count   int           // streams open and being opened
-	closing bool          // shutdown has begun
-	drained chan struct{} // closed when closing and count is 0
+	mu       sync.Mutex // guards following 5 fields
+	open     map[*Stream]struct{}
+	count    int            // streams open and being opened
+	byClient map[string]int // of those whose client is known
+	closing  bool           // shutdown has begun
+	drained  chan struct{}  // closed when closing and count is 0
 }
 
 func newStreamSet() *streamSet {
-	return &streamSet{open: make(map[*Stream]struct{}), drained: make(chan struct{})}
+	return &streamSet{open: make(map[*Stream]struct{}), byClient: make(map[string]int), drained: make(chan struct{})}
 }
 
-// acquire makes room for a stream, unless there are max already or the server
-// shuts down.
-func (s *streamSet) acquire(max int) bool {
+// acquire makes room for a stream, unless there are too many already or the
+// server shuts down. client is empty if it is not known.
+func (s *streamSet) acquire(client string, cfg *StreamConfig) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing || s.count >= max {
-		return false
+	switch {
+	case s.closing || s.count >= cfg.MaxStreams:
+		return NewError(http.StatusServiceUnavailable, "", "")
+	case client != "" && s.byClient[client] >= cfg.MaxPerClient:
+		return NewError(http.StatusTooManyRequests, "", "Too many open streams")
 	}
 	s.count++
-	return true
+	if client != "" {
+		s.byClient[client]++
+	}
+	return nil
 }
 
-func (s *streamSet) release() {
+func (s *streamSet) release(client string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.count--
+	if client != "" {
+		if s.byClient[client]--; s.byClient[client] == 0 {
+			delete(s.byClient, client)
+		}
+	}
 	if s.closing && s.count == 0 {
 		close(s.drained)
 	}
