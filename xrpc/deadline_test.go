@@ -30,6 +30,9 @@ func TestIdleUpload(t *testing.T) {
 			t.Fatal(err)
 		}
 		expect(t, res, 400, invalid("the request body could not be read to its end"))
+		if !res.Close {
+			t.Error("the server waits for the rest")
+		}
 	}
 }
 

@@ -262,6 +262,8 @@ func (w *wireReader) Read(p []byte) (int, error) {
 	}
 	w.left -= int64(n)
 	if err != nil && err != io.EOF {
+		// Otherwise net/http would wait for the rest before it answers.
+		w.call.rw.Header().Set("Connection", "close")
 		w.err = InvalidRequest("the request body could not be read to its end").WithCause(err)
 		err = w.err
 	}
