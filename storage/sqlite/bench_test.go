@@ -119,7 +119,7 @@ func BenchmarkCommit(b *testing.B) {
 			repos := make(chan *typical, clients)
 			for n := range clients {
 				r := newTypical(b, s, n)
-				fill(b, s, r, 32_000/clients)
+				fill(b, s, r, 8_000/clients)
 				for range 50 {
 					r.commit(b, s)
 				}

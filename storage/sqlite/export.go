@@ -25,13 +25,13 @@ const (
 	exportRecords       = "SELECT nullif(rev, ?), cid, value FROM records WHERE id BETWEEN ? AND ? ORDER BY id DESC"
 	exportRecordsSorted = "SELECT rev, cid, value FROM records WHERE generation = ? ORDER BY rev DESC"
 
-	withoutDups = ` AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.generation = records.generation AND n.cid_key = records.cid_key AND n.cid = records.cid)`
+	withoutDups = ` AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.cid_key = records.cid_key AND n.cid = records.cid)`
 
 	exportRecordsOnce = `SELECT rev, cid, value FROM records WHERE id BETWEEN ? AND ?
-		AND NOT EXISTS (SELECT 1 FROM records o WHERE o.generation = records.generation AND o.cid_key = records.cid_key AND o.id > records.id AND o.cid = records.cid)` +
+		AND NOT EXISTS (SELECT 1 FROM records o WHERE o.cid_key = records.cid_key AND o.id > records.id AND o.cid = records.cid)` +
 		withoutDups + " ORDER BY id DESC"
 	exportRecordsSortedOnce = `SELECT rev, cid, value FROM records WHERE generation = ?
-		AND NOT EXISTS (SELECT 1 FROM records o WHERE o.generation = records.generation AND o.cid_key = records.cid_key AND o.cid = records.cid
+		AND NOT EXISTS (SELECT 1 FROM records o WHERE o.cid_key = records.cid_key AND o.cid = records.cid
 			AND (o.rev, o.id) > (records.rev, records.id))` +
 		withoutDups + " ORDER BY rev DESC"
 )

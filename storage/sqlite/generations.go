@@ -73,7 +73,7 @@ func (g *generation) putRecord(rec *storage.Record, rev string, known map[string
 	}
 	g.maxRev = max(g.maxRev, rev)
 	args := []any{
-		g.serial(), g.id, string(rec.Collection), string(rec.RKey), rev, cidKey(raw), []byte(raw),
+		g.serial(), g.id, string(rec.Collection), string(rec.RKey), rev, cidKey(g.id, raw), []byte(raw),
 		author, optional(rec.Backlink), nil, len(blobs), notNil(rec.Value),
 	}
 	const insert = `INSERT INTO records (id, generation, collection, rkey, rev, cid_key, cid, author, backlink, takedown_ref, blobs, value)

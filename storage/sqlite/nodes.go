@@ -38,7 +38,7 @@ func (g *generation) stageNodes(nodes []storage.Block, known map[string]copies) 
 
 const (
 	maxInsert   = 16 // rows of one INSERT
-	nodeColumns = 6
+	nodeColumns = 5
 )
 
 // insertNodes gives rows to nodes.
@@ -48,7 +48,7 @@ func (g *generation) insertNodes(list []recentNode) error {
 		n := min(len(list), maxInsert)
 		args = args[:0]
 		for _, node := range list[:n] {
-			args = append(args, g.serial(), g.id, cidKey(node.cid), string(node.rev), node.cid, notNil(node.data))
+			args = append(args, g.serial(), cidKey(g.id, node.cid), string(node.rev), node.cid, notNil(node.data))
 		}
 		if _, err := g.t.exec(insertNodesSQL[n], args...); err != nil {
 			return err
@@ -61,7 +61,7 @@ func (g *generation) insertNodes(list []recentNode) error {
 // insertNodesSQL are the statements that insert so many nodes.
 var insertNodesSQL = func() (sql [maxInsert + 1]string) {
 	for n := 1; n <= maxInsert; n++ {
-		sql[n] = "INSERT INTO nodes (id, generation, cid_key, rev, cid, data) VALUES (?,?,?,?,?,?)" + strings.Repeat(", (?,?,?,?,?,?)", n-1)
+		sql[n] = "INSERT INTO nodes (id, cid_key, rev, cid, data) VALUES (?,?,?,?,?)" + strings.Repeat(", (?,?,?,?,?)", n-1)
 	}
 	return sql
 }()
@@ -75,7 +75,7 @@ func (g *generation) removeNodes(nodes []cid.Cid) error {
 			size = int64(len(g.recent[i].data))
 			g.recent = append(g.recent[:i], g.recent[i+1:]...)
 		} else {
-			r, found, err := g.t.one("SELECT id, length(data) FROM nodes WHERE generation = ? AND cid_key = ? AND cid = ?", g.id, cidKey(raw), []byte(raw))
+			r, found, err := g.t.one("SELECT id, length(data) FROM nodes WHERE cid_key = ? AND cid = ?", cidKey(g.id, raw), []byte(raw))
 			if err != nil {
 				return err
 			}
@@ -112,7 +112,7 @@ func (g *generation) known(nodes []storage.Block, records []storage.Record) (map
 		if findRecent(g.recent, raw) >= 0 {
 			known[raw] = copies{node: true}
 		}
-		if key := cidKey(raw); !asked[key] {
+		if key := cidKey(g.id, raw); !asked[key] {
 			asked[key] = true
 			keys = append(keys, key)
 		}
@@ -125,9 +125,6 @@ func (g *generation) known(nodes []storage.Block, records []storage.Record) (map
 	}
 	for len(keys) > 0 {
 		n := min(len(keys), maxKnown)
-		args := append(make([]any, 0, 2*n+2), keys[:n]...)
-		args = append(args, g.id)
-		args = append(append(args, keys[:n]...), g.id)
 		err := g.t.each(func(r *rows) bool {
 			raw := string(r.bytes(1))
 			have := known[raw]
@@ -138,7 +135,7 @@ func (g *generation) known(nodes []storage.Block, records []storage.Record) (map
 			}
 			known[raw] = have
 			return true
-		}, knownSQL[n], args...)
+		}, knownSQL[n], append(keys[:n:n], keys[:n]...)...)
 		if err != nil {
 			return nil, err
 		}
@@ -154,8 +151,8 @@ const maxKnown = 16
 var knownSQL = func() (sql [maxKnown + 1]string) {
 	for n := 1; n <= maxKnown; n++ {
 		values := "(VALUES (?)" + strings.Repeat(",(?)", n-1) + ")"
-		sql[n] = "SELECT 0, cid FROM " + values + " CROSS JOIN nodes WHERE generation = ? AND cid_key = column1" +
-			" UNION ALL SELECT 1, cid FROM " + values + " CROSS JOIN records WHERE generation = ? AND cid_key = column1"
+		sql[n] = "SELECT 0, cid FROM " + values + " CROSS JOIN nodes WHERE cid_key = column1" +
+			" UNION ALL SELECT 1, cid FROM " + values + " CROSS JOIN records WHERE cid_key = column1"
 	}
 	return sql
 }()
@@ -177,9 +174,9 @@ func (g *generation) has(raw string) (bool, error) {
 	if findRecent(g.recent, raw) >= 0 {
 		return true, nil
 	}
-	key := cidKey(raw)
-	_, found, err := g.t.one(`SELECT 1 FROM records WHERE generation = ? AND cid_key = ? AND cid = ?
-		UNION ALL SELECT 1 FROM nodes WHERE generation = ? AND cid_key = ? AND cid = ? LIMIT 1`,
-		g.id, key, []byte(raw), g.id, key, []byte(raw))
+	key := cidKey(g.id, raw)
+	_, found, err := g.t.one(`SELECT 1 FROM records WHERE cid_key = ? AND cid = ?
+		UNION ALL SELECT 1 FROM nodes WHERE cid_key = ? AND cid = ? LIMIT 1`,
+		key, []byte(raw), key, []byte(raw))
 	return found, err
 }

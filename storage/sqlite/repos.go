@@ -182,10 +182,10 @@ func (t *tx) Block(did syntax.DID, c cid.Cid) ([]byte, error) {
 		return bytes.Clone(recent[i].data), nil
 	}
 	for _, sql := range []string{
-		"SELECT data FROM nodes WHERE generation = ? AND cid_key = ? AND cid = ?",
-		"SELECT value FROM records WHERE generation = ? AND cid_key = ? AND cid = ?",
+		"SELECT data FROM nodes WHERE cid_key = ? AND cid = ?",
+		"SELECT value FROM records WHERE cid_key = ? AND cid = ?",
 	} {
-		r, ok, err := t.one(sql, a.generation, cidKey(raw), []byte(raw))
+		r, ok, err := t.one(sql, cidKey(a.generation, raw), []byte(raw))
 		if err != nil {
 			return nil, err
 		}

@@ -60,16 +60,15 @@ CREATE INDEX generations_unpublished ON generations (state, created_at) WHERE st
 
 -- The id of nodes and records is generation << 32 | serial, so that a
 -- repository's rows lie together in the order in which commits brought them.
--- cid_key is an integer made of the last 8 bytes of the CID.
+-- cid_key is generation << 32 | the last 4 bytes of the CID.
 CREATE TABLE nodes (
-	id          INTEGER PRIMARY KEY,
-	generation  INTEGER NOT NULL,
-	cid_key     INTEGER NOT NULL,
-	rev         TEXT NOT NULL, -- empty: base_rev of the generation
-	cid         BLOB NOT NULL,
-	data        BLOB NOT NULL
+	id       INTEGER PRIMARY KEY,
+	cid_key  INTEGER NOT NULL,
+	rev      TEXT NOT NULL, -- empty: base_rev of the generation
+	cid      BLOB NOT NULL,
+	data     BLOB NOT NULL
 );
-CREATE INDEX nodes_cid ON nodes (generation, cid_key);
+CREATE INDEX nodes_cid ON nodes (cid_key);
 
 CREATE TABLE records (
 	id            INTEGER PRIMARY KEY,
@@ -87,7 +86,7 @@ CREATE TABLE records (
 );
 CREATE UNIQUE INDEX records_path ON records (generation, collection, rkey);
 CREATE INDEX records_rev ON records (generation, rev, collection, rkey);
-CREATE INDEX records_cid ON records (generation, cid_key);
+CREATE INDEX records_cid ON records (cid_key);
 CREATE INDEX records_backlink ON records (generation, backlink, collection, rev, rkey) WHERE backlink IS NOT NULL;
 
 -- References to blobs. scope is a generation, and uri a record's path in it;

@@ -163,13 +163,14 @@ func ids(generation int64) (first, last int64) {
 	return generation << 32, generation<<32 | 0xffffffff
 }
 
-// cidKey is the number by which blocks are found: the last 8 bytes of a CID.
-func cidKey[S string | []byte](c S) int64 {
-	var n uint64
-	for i := max(0, len(c)-8); i < len(c); i++ {
-		n = n<<8 | uint64(c[i])
+// cidKey is the number by which the blocks of a generation are found. Several
+// CIDs may share it.
+func cidKey[S string | []byte](generation int64, c S) int64 {
+	var n uint32
+	for i := max(0, len(c)-4); i < len(c); i++ {
+		n = n<<8 | uint32(c[i])
 	}
-	return int64(n)
+	return generation<<32 | int64(n)
 }
 
 // cidBytes is the binary form of c, nil for cid.Undef.
