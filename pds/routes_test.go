@@ -54,6 +54,14 @@ func TestRoutes(t *testing.T) {
 		{"HEAD", "", "/xrpc/_health", 200, ""},
 		{"POST", "", "/xrpc/_health", 400, "InvalidRequest"},
 
+		{"GET", "", "/xrpc/notansid", 400, `"invalid xrpc path"`},
+		{"GET", "", "/xrpc/com.foo.1bar", 400, `"invalid xrpc path"`},
+		{"GET", "", "/xrpc/com.atproto.server.describeServer/", 200, `"did"`},
+		{"POST", "", "/xrpc/com.atproto.server.describeServer", 400, "Incorrect HTTP method (POST) expected GET"},
+		{"GET", "", "/xrpc/com.atproto.server.createSession", 400, "Incorrect HTTP method (GET) expected POST"},
+		{"GET", "", "/xrpc/com.atproto.sync.notifyOfUpdate", 501, `"MethodNotImplemented"`},
+		{"GET", "", "/xrpc/com.example.unknown", 501, `"MethodNotImplemented"`},
+
 		{"GET", "alice.test", "/.well-known/atproto-did", 200, string(alice.DID)},
 		{"GET", "ALICE.test:8080", "/.well-known/atproto-did", 200, string(alice.DID)},
 		{"GET", "bob.test", "/.well-known/atproto-did", 404, "User not found"},
