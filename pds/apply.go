@@ -159,10 +159,15 @@ type preparedOp struct {
 	blobs      []cid.Cid
 }
 
+// maxBatchBlobs is how many blobs the records of one batch refer to, so that a
+// commit stays within storage.MaxTxRows.
+const maxBatchBlobs = 1000
+
 // prepare checks a batch and fills in its record keys. It runs before the
 // account's lane is entered.
 func (s *Server) prepare(ctx context.Context, b *Batch) ([]preparedOp, error) {
 	out := make([]preparedOp, len(b.Ops))
+	blobs := 0
 	for i, op := range b.Ops {
 		p := &out[i]
 		switch op.Action {
@@ -187,6 +192,9 @@ func (s *Server) prepare(ctx context.Context, b *Batch) ([]preparedOp, error) {
 		}
 		if err := s.checkRecord(ctx, b, p); err != nil {
 			return nil, err
+		}
+		if blobs += len(p.blobs); blobs > maxBatchBlobs {
+			return nil, xrpc.InvalidRequest("Too many blobs. Max: %d", maxBatchBlobs)
 		}
 	}
 	return out, nil
@@ -311,7 +319,7 @@ func (w *writer) plan(b *Batch, ops []preparedOp, ch *change, res *Result) error
 			Action: op.Action, Validation: op.validation,
 			URI: syntax.ATURI("at://" + string(w.did) + "/" + path),
 		}
-		if op.Record != nil {
+		if op.Action != Delete {
 			result.CID = op.Record.CID
 		}
 		if op.Action == Put {

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"image"
 	"image/jpeg"
 	"image/png"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -696,5 +698,44 @@ func TestBlobsStoreFailures(t *testing.T) {
 	ok(t, srv.DeleteReleasedBlobs(t.Context())) // the key was not forgotten
 	if n := files(t, srv); n != 0 || len(temporary(t, srv)) != 0 {
 		t.Errorf("%d files left", n)
+	}
+}
+
+// Parallel uploads of the same bytes leave one blob.
+func TestBlobsParallelUploads(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t)
+	alice := srv.CreateAccount("alice")
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			if out, err := upload(t, alice, "text/plain", []byte("same")); err != nil || out.Ref.Link != rawCID("same") {
+				t.Errorf("%+v %v", out, err)
+			}
+		})
+	}
+	wg.Wait()
+	if n, m := files(t, srv), len(temporary(t, srv)); n != 1 || m != 1 {
+		t.Errorf("%d files, %d blobs", n, m)
+	}
+}
+
+// A batch refers to a thousand blobs at most.
+func TestBlobsInOneBatch(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t)
+	alice := srv.CreateAccount("alice")
+	for _, n := range []int{1000, 1001} {
+		refs := make([]map[string]any, n)
+		for i := range refs {
+			refs[i] = blobRef(rawCID(fmt.Sprint(i)), "text/plain", 3)
+		}
+		err := attach(t, alice, "a", refs...)
+		if n == 1000 {
+			wantError(t, err, 400, "BlobNotFound")
+			continue
+		}
+		wantError(t, err, 400, "InvalidRequest")
+		wantMessage(t, err, "Too many blobs. Max: 1000")
 	}
 }

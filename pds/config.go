@@ -181,6 +181,7 @@ type Service struct {
 type Limits struct {
 	BlobBytes       int64         // size of one blob: 5 MiB
 	ImportBytes     int64         // size of an imported CAR: 2 GiB
+	ImportBlocks    int64         // blocks in it, about 30 bytes of memory each: 8,000,000
 	Writes          int           // writes in one applyWrites: 200
 	EventBytes      int           // blocks in one #commit event: 2,000,000
 	AccessTTL       time.Duration // life of an access token: 2 h
@@ -219,6 +220,7 @@ func def[T comparable](v *T, d T) {
 func (l *Limits) setDefaults() {
 	def(&l.BlobBytes, 5<<20)
 	def(&l.ImportBytes, 2<<30)
+	def(&l.ImportBlocks, 8_000_000)
 	def(&l.Writes, 200)
 	def(&l.EventBytes, 2_000_000)
 	def(&l.AccessTTL, 2*time.Hour)

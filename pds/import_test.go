@@ -116,7 +116,6 @@ func TestImportAndRepeat(t *testing.T) {
 		if export.Commit.Rev <= last || export.Commit.Rev <= foreign.rev {
 			t.Errorf("rev %s after %s, imported %s", export.Commit.Rev, last, foreign.rev)
 		}
-		last = export.Commit.Rev
 		events := allEvents(t, srv)
 		if kinds := eventsAfter(t, srv, seq); len(kinds) != 1 || kinds[0] != "#sync" {
 			t.Errorf("events: %v", kinds)
@@ -312,6 +311,24 @@ func TestImportCanBeTurnedOff(t *testing.T) {
 	err := sendCAR(t, alice, newForeignRepo(t, alice.DID, nil).car(t))
 	wantError(t, err, 400, "InvalidRequest")
 	wantMessage(t, err, "Service is not accepting repo imports")
+}
+
+func TestImportBlockLimit(t *testing.T) {
+	t.Parallel()
+	var limit *int64
+	srv := pdstest.New(t, func(c *pds.Config) { c.Limits.ImportBlocks = 12; limit = &c.Limits.ImportBlocks })
+	alice := srv.CreateAccount("alice")
+	for n := range 14 {
+		foreign := newForeignRepo(t, alice.DID, someRecords(n))
+		blocks := int64(len(foreign.blocks) + 1) // and the commit
+		err := sendCAR(t, alice, foreign.car(t))
+		if blocks <= *limit {
+			ok(t, err)
+			continue
+		}
+		wantError(t, err, 400, "InvalidRequest")
+		wantMessage(t, err, "more than 12 blocks")
+	}
 }
 
 // An import indexes blob references, legacy ones too, and backlinks. Blobs

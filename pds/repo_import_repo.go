@@ -60,7 +60,7 @@ func (s *Server) importCAR(ctx context.Context, did syntax.DID, by cause, up *xr
 		return err
 	}
 	defer func() { err = errors.Join(err, spool.Close()) }()
-	root, err := spoolCAR(spool, up, s.cfg.Limits.ImportBytes)
+	root, err := spoolCAR(spool, up, repo.CARLimits{MaxBytes: s.cfg.Limits.ImportBytes, MaxBlocks: s.cfg.Limits.ImportBlocks})
 	if err != nil {
 		return err
 	}
@@ -93,15 +93,15 @@ func (s *Server) importCAR(ctx context.Context, did syntax.DID, by cause, up *xr
 }
 
 // spoolCAR reads a CAR with exactly one root, checking every block's hash.
-func spoolCAR(spool *importSpool, up *xrpc.Upload, maxBytes int64) (cid.Cid, error) {
+func spoolCAR(spool *importSpool, up *xrpc.Upload, limits repo.CARLimits) (cid.Cid, error) {
 	refuse := func(err error) error {
 		var known *xrpc.Error
-		if errors.As(err, &known) || !errors.Is(err, repo.ErrInvalidCAR) {
+		if errors.As(err, &known) || !(errors.Is(err, repo.ErrInvalidCAR) || errors.Is(err, repo.ErrTooLarge)) {
 			return err // the body's own limits, or a failing disk
 		}
 		return errImport(err, "Invalid CAR: %v", err)
 	}
-	car, err := repo.NewCARReader(up.Reader, repo.CARLimits{MaxBytes: maxBytes})
+	car, err := repo.NewCARReader(up.Reader, limits)
 	if err != nil {
 		return cid.Undef, refuse(err)
 	}
