@@ -106,14 +106,41 @@ func OpenMemory(opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: %w", err)
 	}
-	s, err := open(filepath.Join(dir, "memory.db"), "OFF", opts)
+	path := filepath.Join(dir, "memory.db")
+	var s *Store
+	file, err := emptyFile()
+	if err == nil {
+		err = os.WriteFile(path, file, 0o600)
+	}
+	if err == nil {
+		s, err = open(path, "OFF", opts)
+	}
 	if err != nil {
 		os.RemoveAll(dir)
-		return nil, err
+		return nil, fmt.Errorf("sqlite: %w", err)
 	}
 	s.temp = dir
 	return s, nil
 }
+
+// emptyFile returns the file of a database that holds nothing but the schema.
+// It is made once, because to make it takes longer than all else in OpenMemory.
+var emptyFile = sync.OnceValues(func() (file []byte, err error) {
+	dir, err := os.MkdirTemp("", "pdskit-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "empty.db")
+	s, err := open(path, "OFF", Options{})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Close(); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
 
 func open(path, synchronous string, opts Options) (*Store, error) {
 	if opts.ReadConns < 0 {
