@@ -68,6 +68,9 @@ func (t *tx) PutBlob(b storage.Blob) error {
 	if err != nil {
 		return err
 	}
+	if err := t.gainedBlob(a.id, b.CID.String()); err != nil {
+		return err
+	}
 	return t.countBlob(a.id, 1, b.Size)
 }
 
@@ -87,6 +90,9 @@ func (t *tx) removeBlob(account int64, c cid.Cid, keep string) error {
 		if err := t.release(r.str(0)); err != nil {
 			return err
 		}
+	}
+	if err := t.lostBlob(account, c.String()); err != nil {
+		return err
 	}
 	return t.countBlob(account, -1, -r.int(1))
 }
@@ -136,6 +142,9 @@ func (t *tx) SetBlobRefs(owner syntax.DID, uri string, blobs []cid.Cid) error {
 		if still, err := t.hasRef(scope, c); err != nil {
 			return err
 		} else if !still {
+			if err := t.lostRef(scope, c); err != nil {
+				return err
+			}
 			if err := t.countOther(a.id, c, -1); err != nil {
 				return err
 			}
@@ -150,6 +159,9 @@ func (t *tx) SetBlobRefs(owner syntax.DID, uri string, blobs []cid.Cid) error {
 			return err
 		}
 		if !known {
+			if err := t.gainedRef(scope, a.id, c); err != nil {
+				return err
+			}
 			if err := t.countOther(a.id, c, 1); err != nil {
 				return err
 			}
@@ -214,9 +226,8 @@ func (t *tx) ListMissingBlobs(owner syntax.DID, after string, limit int) ([]stor
 			ref.CID, bad = parseCIDText(r.str(0))
 			list = append(list, ref)
 			return bad == nil
-		}, `SELECT cid, min(uri) FROM refs WHERE scope = ? AND cid > ?
-			AND NOT EXISTS (SELECT 1 FROM blobs b WHERE b.account = ? AND b.cid = refs.cid)
-			GROUP BY cid ORDER BY cid LIMIT ?`, scope, after, a.id, limit)
+		}, `SELECT cid, (SELECT min(uri) FROM refs WHERE scope = missing.scope AND cid = missing.cid)
+			FROM missing WHERE scope = ? AND cid > ? ORDER BY cid LIMIT ?`, scope, after, limit)
 		if err = errors.Join(err, bad); err != nil {
 			return nil, err
 		}

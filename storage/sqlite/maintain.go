@@ -65,6 +65,7 @@ func sweepGenerations(t *tx) (int64, error) {
 		{"DELETE FROM records WHERE id IN (SELECT id FROM records WHERE id BETWEEN ? AND ? LIMIT ?)", []any{first, last, maintainRows}},
 		{"DELETE FROM nodes WHERE id IN (SELECT id FROM nodes WHERE id BETWEEN ? AND ? LIMIT ?)", []any{first, last, maintainRows}},
 		{"DELETE FROM refs WHERE (scope, cid, uri) IN (SELECT scope, cid, uri FROM refs WHERE scope = ? LIMIT ?)", []any{id, maintainRows}},
+		{"DELETE FROM missing WHERE (scope, cid) IN (SELECT scope, cid FROM missing WHERE scope = ? LIMIT ?)", []any{id, maintainRows}},
 		{"DELETE FROM generations WHERE id = ?", []any{id}},
 	} {
 		if n, err := t.exec(step.sql, step.args...); n > 0 || err != nil {
@@ -88,6 +89,7 @@ func sweepAccounts(t *tx) (int64, error) {
 	}{
 		{"DELETE FROM docs WHERE version IN (SELECT version FROM docs WHERE owner = ? AND owner <> 0 LIMIT ?)", []any{id, maintainRows}},
 		{"DELETE FROM refs WHERE (scope, cid, uri) IN (SELECT scope, cid, uri FROM refs WHERE scope = ? LIMIT ?)", []any{otherScope(id), maintainRows}},
+		{"DELETE FROM missing WHERE (scope, cid) IN (SELECT scope, cid FROM missing WHERE scope = ? LIMIT ?)", []any{otherScope(id), maintainRows}},
 	} {
 		if n, err := t.exec(step.sql, step.args...); n > 0 || err != nil {
 			return n, err

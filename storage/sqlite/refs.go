@@ -14,6 +14,35 @@ func (t *tx) hasRef(scope int64, c string) (bool, error) {
 	return found, err
 }
 
+// gainedRef notes that a scope refers to a CID to which it did not before.
+func (t *tx) gainedRef(scope, account int64, c string) error {
+	_, err := t.exec("INSERT INTO missing (scope, cid) SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM blobs WHERE account = ? AND cid = ?)",
+		scope, c, account, c)
+	return err
+}
+
+// lostRef notes that a scope does not refer to a CID any more.
+func (t *tx) lostRef(scope int64, c string) error {
+	_, err := t.exec("DELETE FROM missing WHERE scope = ? AND cid = ?", scope, c)
+	return err
+}
+
+// All scopes of an account; its arguments are the account and its own scope.
+const scopesOf = "(SELECT id FROM generations WHERE account = ? AND state <> 2 UNION ALL SELECT ?)"
+
+// gainedBlob notes that an account has a blob.
+func (t *tx) gainedBlob(account int64, c string) error {
+	_, err := t.exec("DELETE FROM missing WHERE scope IN "+scopesOf+" AND cid = ?", account, otherScope(account), c)
+	return err
+}
+
+// lostBlob notes that an account has a blob no more.
+func (t *tx) lostBlob(account int64, c string) error {
+	_, err := t.exec("INSERT INTO missing (scope, cid) SELECT s.id, ? FROM "+scopesOf+
+		" s WHERE EXISTS (SELECT 1 FROM refs WHERE scope = s.id AND cid = ?)", c, account, otherScope(account), c)
+	return err
+}
+
 func (t *tx) insertRef(scope int64, c, uri, rev string) error {
 	_, err := t.exec("INSERT OR IGNORE INTO refs (scope, cid, uri, rev) VALUES (?,?,?,?)", scope, c, uri, rev)
 	return err
@@ -36,6 +65,9 @@ func (g *generation) addRef(c, path, rev string) error {
 		return err
 	}
 	if !known {
+		if err := g.t.gainedRef(g.id, g.account, c); err != nil {
+			return err
+		}
 		other, err := g.t.hasRef(otherScope(g.account), c)
 		if err != nil {
 			return err
@@ -63,6 +95,9 @@ func (g *generation) removeRefs(path string) error {
 		}
 		if still {
 			continue
+		}
+		if err := g.t.lostRef(g.id, c); err != nil {
+			return err
 		}
 		other, err := g.t.hasRef(otherScope(g.account), c)
 		if err != nil {

@@ -100,6 +100,13 @@ CREATE TABLE refs (
 ) WITHOUT ROWID;
 CREATE INDEX refs_uri ON refs (scope, uri);
 
+-- What refs refer to and the account has no blob of.
+CREATE TABLE missing (
+	scope  INTEGER NOT NULL,
+	cid    TEXT NOT NULL,
+	PRIMARY KEY (scope, cid)
+) WITHOUT ROWID;
+
 CREATE TABLE blobs (
 	id            INTEGER PRIMARY KEY,
 	account       INTEGER NOT NULL,
