@@ -154,6 +154,7 @@ func (s *Server) newCreation(ctx context.Context, a NewAccount) (*creation, erro
 func (s *Server) bringIdentity(ctx context.Context, c *creation) (err error) {
 	now := c.account.CreatedAt
 	c.account.DeactivatedAt, c.account.DeleteAfter = now, now.Add(migrationTTL)
+	c.account.TokensAfter = now // tokens of an account that the DID had here before are dead
 	c.key, c.keyRef, err = s.reservedKey(ctx, c.account.DID)
 	if errors.Is(err, storage.ErrNotFound) {
 		c.key, c.keyRef, err = s.cfg.Keys.Generate(ctx)
