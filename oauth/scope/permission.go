@@ -138,22 +138,29 @@ func (s *Set) Missing(permissions ...Permission) string {
 		if s.Allows(p) {
 			continue
 		}
-		// Not p.String(): permissions would no longer stay on the stack.
-		switch p := p.(type) {
-		case Repo:
-			return p.String()
-		case RPC:
-			return p.String()
-		case Blob:
-			return p.String()
-		case Account:
-			return p.String()
-		case Identity:
-			return p.String()
-		case Other:
-			return p.String()
+		if text := textOf(p); text != "" {
+			return text
 		}
-		return "unknown"
+		return "unknown" // not allowed either
+	}
+	return ""
+}
+
+// textOf is p.String(), but lets permissions stay on the stack.
+func textOf(p Permission) string {
+	switch p := p.(type) {
+	case Repo:
+		return p.String()
+	case RPC:
+		return p.String()
+	case Blob:
+		return p.String()
+	case Account:
+		return p.String()
+	case Identity:
+		return p.String()
+	case Other:
+		return p.String()
 	}
 	return ""
 }
