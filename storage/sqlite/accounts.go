@@ -141,7 +141,7 @@ func (t *tx) ListAccounts(after storage.AccountCursor, limit int) ([]storage.Acc
 		a, bad = scanAccount(r)
 		list = append(list, a)
 		return bad == nil
-	}, "SELECT "+accountColumns+" FROM accounts WHERE (created_at, did) > (?, ?) ORDER BY created_at, did LIMIT ?",
+	}, "SELECT "+accountColumns+" FROM accounts WHERE (created_at, did) > (?, ?) ORDER BY created_at, did LIMIT ?+0",
 		at, string(after.DID), limit)
 	if err == nil {
 		err = bad

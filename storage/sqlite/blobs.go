@@ -199,7 +199,7 @@ func (t *tx) ListBlobRefs(owner syntax.DID, since syntax.TID, after string, limi
 		c, bad = parseCIDText(r.str(0))
 		list = append(list, c)
 		return bad == nil
-	}, "SELECT DISTINCT cid FROM refs WHERE scope = ? AND cid > ? AND rev > ? ORDER BY cid LIMIT ?",
+	}, "SELECT DISTINCT cid FROM refs WHERE scope = ? AND cid > ? AND rev > ? ORDER BY cid LIMIT ?+0",
 		a.generation, after, string(since), limit)
 	return list, errors.Join(err, bad)
 }
@@ -227,7 +227,7 @@ func (t *tx) ListMissingBlobs(owner syntax.DID, after string, limit int) ([]stor
 			list = append(list, ref)
 			return bad == nil
 		}, `SELECT cid, (SELECT min(uri) FROM refs WHERE scope = missing.scope AND cid = missing.cid)
-			FROM missing WHERE scope = ? AND cid > ? ORDER BY cid LIMIT ?`, scope, after, limit)
+			FROM missing WHERE scope = ? AND cid > ? ORDER BY cid LIMIT ?+0`, scope, after, limit)
 		if err = errors.Join(err, bad); err != nil {
 			return nil, err
 		}
@@ -261,7 +261,7 @@ func (t *tx) ListTemporaryBlobs(before time.Time, limit int) ([]storage.Blob, er
 		list = append(list, b)
 		return bad == nil
 	}, "SELECT "+blobColumns+` FROM blobs b JOIN accounts a ON a.id = b.account
-		WHERE b.temporary = 1 AND b.created_at < ? ORDER BY b.created_at LIMIT ?`, before.UnixMilli(), limit)
+		WHERE b.temporary = 1 AND b.created_at < ? ORDER BY b.created_at LIMIT ?+0`, before.UnixMilli(), limit)
 	return list, errors.Join(err, bad)
 }
 
@@ -280,7 +280,7 @@ func (t *tx) ReleasedBlobs(limit int) ([]string, error) {
 	err := t.each(func(r *rows) bool {
 		list = append(list, r.str(0))
 		return true
-	}, "SELECT key FROM released ORDER BY id LIMIT ?", limit)
+	}, "SELECT key FROM released ORDER BY id LIMIT ?+0", limit)
 	return list, err
 }
 

@@ -69,6 +69,10 @@ func (c *conn) script(sql string) error {
 
 // prepared returns the statement for sql, ready for use. The second result is
 // true if the caller must close it afterwards.
+//
+// Limits are written "LIMIT ?+0": SQLite makes a plan for the very number that
+// stands behind a bare "LIMIT ?", and so prepares the statement again whenever
+// one is bound.
 func (c *conn) prepared(sql string, args []any) (*stmt, bool, error) {
 	st, ok := c.stmts[sql]
 	once := ok && st.busy

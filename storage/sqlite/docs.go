@@ -123,7 +123,7 @@ func (t *tx) ScanDocs(kind string, s storage.Scan) ([]storage.Doc, error) {
 	if s.Reverse {
 		sql += " DESC"
 	}
-	return t.docs(sql+" LIMIT ?", append(args, s.Limit)...)
+	return t.docs(sql+" LIMIT ?+0", append(args, s.Limit)...)
 }
 
 // ScanOwner implements [storage.Docs].

@@ -56,7 +56,7 @@ func (t *tx) ListEvents(after int64, limit, maxBytes int) ([]storage.Event, erro
 		return true
 	}, `SELECT seq, at, did, kind, actor, client, body FROM events WHERE seq > ?
 		AND NOT EXISTS (SELECT 1 FROM hidden WHERE hidden.did = events.did AND hidden.upto >= events.seq)
-		ORDER BY seq LIMIT ?`, after, limit)
+		ORDER BY seq LIMIT ?+0`, after, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func (t *tx) PruneEvents(upTo int64, limit int) (int, error) {
 	if err := t.writable(); err != nil || limit <= 0 {
 		return 0, err
 	}
-	n, err := t.exec("DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq <= ? ORDER BY seq LIMIT ?)", upTo, limit)
+	n, err := t.exec("DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq <= ? ORDER BY seq LIMIT ?+0)", upTo, limit)
 	if err != nil || n == 0 {
 		return 0, err
 	}
@@ -95,6 +95,6 @@ func (t *tx) PruneEvents(upTo int64, limit int) (int, error) {
 		return 0, err
 	}
 	_, err = t.exec(`DELETE FROM hidden WHERE did IN (SELECT did FROM hidden
-		WHERE upto < coalesce((SELECT min(seq) FROM events), ?) ORDER BY upto LIMIT ?)`, maxSeq, limit)
+		WHERE upto < coalesce((SELECT min(seq) FROM events), ?) ORDER BY upto LIMIT ?+0)`, maxSeq, limit)
 	return int(n), err
 }

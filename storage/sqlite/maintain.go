@@ -62,10 +62,10 @@ func sweepGenerations(t *tx) (int64, error) {
 		sql  string
 		args []any
 	}{
-		{"DELETE FROM records WHERE id IN (SELECT id FROM records WHERE id BETWEEN ? AND ? LIMIT ?)", []any{first, last, maintainRows}},
-		{"DELETE FROM nodes WHERE id IN (SELECT id FROM nodes WHERE id BETWEEN ? AND ? LIMIT ?)", []any{first, last, maintainRows}},
-		{"DELETE FROM refs WHERE (scope, cid, uri) IN (SELECT scope, cid, uri FROM refs WHERE scope = ? LIMIT ?)", []any{id, maintainRows}},
-		{"DELETE FROM missing WHERE (scope, cid) IN (SELECT scope, cid FROM missing WHERE scope = ? LIMIT ?)", []any{id, maintainRows}},
+		{"DELETE FROM records WHERE id IN (SELECT id FROM records WHERE id BETWEEN ? AND ? LIMIT ?+0)", []any{first, last, maintainRows}},
+		{"DELETE FROM nodes WHERE id IN (SELECT id FROM nodes WHERE id BETWEEN ? AND ? LIMIT ?+0)", []any{first, last, maintainRows}},
+		{"DELETE FROM refs WHERE (scope, cid, uri) IN (SELECT scope, cid, uri FROM refs WHERE scope = ? LIMIT ?+0)", []any{id, maintainRows}},
+		{"DELETE FROM missing WHERE (scope, cid) IN (SELECT scope, cid FROM missing WHERE scope = ? LIMIT ?+0)", []any{id, maintainRows}},
 		{"DELETE FROM generations WHERE id = ?", []any{id}},
 	} {
 		if n, err := t.exec(step.sql, step.args...); n > 0 || err != nil {
@@ -87,15 +87,15 @@ func sweepAccounts(t *tx) (int64, error) {
 		sql  string
 		args []any
 	}{
-		{"DELETE FROM docs WHERE version IN (SELECT version FROM docs WHERE owner = ? AND owner <> 0 LIMIT ?)", []any{id, maintainRows}},
-		{"DELETE FROM refs WHERE (scope, cid, uri) IN (SELECT scope, cid, uri FROM refs WHERE scope = ? LIMIT ?)", []any{otherScope(id), maintainRows}},
-		{"DELETE FROM missing WHERE (scope, cid) IN (SELECT scope, cid FROM missing WHERE scope = ? LIMIT ?)", []any{otherScope(id), maintainRows}},
+		{"DELETE FROM docs WHERE version IN (SELECT version FROM docs WHERE owner = ? AND owner <> 0 LIMIT ?+0)", []any{id, maintainRows}},
+		{"DELETE FROM refs WHERE (scope, cid, uri) IN (SELECT scope, cid, uri FROM refs WHERE scope = ? LIMIT ?+0)", []any{otherScope(id), maintainRows}},
+		{"DELETE FROM missing WHERE (scope, cid) IN (SELECT scope, cid FROM missing WHERE scope = ? LIMIT ?+0)", []any{otherScope(id), maintainRows}},
 	} {
 		if n, err := t.exec(step.sql, step.args...); n > 0 || err != nil {
 			return n, err
 		}
 	}
-	const some = "SELECT id FROM blobs WHERE account = ? ORDER BY cid LIMIT ?"
+	const some = "SELECT id FROM blobs WHERE account = ? ORDER BY cid LIMIT ?+0"
 	if _, err := t.exec("INSERT OR IGNORE INTO released (key) SELECT key FROM blobs WHERE id IN ("+some+")", id, maintainRows); err != nil {
 		return 0, err
 	}
@@ -108,12 +108,12 @@ func sweepAccounts(t *tx) (int64, error) {
 // dropAbandoned drops generations that were begun too long ago.
 func dropAbandoned(t *tx) (int64, error) {
 	return t.exec(`UPDATE generations SET state = 2 WHERE id IN
-		(SELECT id FROM generations WHERE state = 0 AND state <> 1 AND created_at < ? LIMIT ?)`,
+		(SELECT id FROM generations WHERE state = 0 AND state <> 1 AND created_at < ? LIMIT ?+0)`,
 		t.now.Add(-storage.GenerationTTL).UnixMilli(), maintainRows)
 }
 
 // sweepExpired removes expired documents.
 func sweepExpired(t *tx) (int64, error) {
-	return t.exec("DELETE FROM docs WHERE version IN (SELECT version FROM docs WHERE expires_at <> 0 AND expires_at <= ? LIMIT ?)",
+	return t.exec("DELETE FROM docs WHERE version IN (SELECT version FROM docs WHERE expires_at <> 0 AND expires_at <= ? LIMIT ?+0)",
 		t.now.UnixMilli(), maintainRows)
 }

@@ -63,6 +63,9 @@ func TestNothingIsScanned(t *testing.T) {
 	check := func(tx storage.Tx) error {
 		statements := sqlite.Statements(tx)
 		for _, sql := range statements {
+			if strings.Contains(sql, "LIMIT ?") && !strings.Contains(sql, "LIMIT ?+0") {
+				t.Errorf("it is prepared again each time: %s", sql)
+			}
 			plan, err := sqlite.Plan(tx, sql)
 			if err != nil {
 				return err

@@ -96,7 +96,7 @@ func (t *tx) records(did syntax.DID, limit int, rest string, args ...any) ([]sto
 		rec, bad = scanRecord(r, did)
 		list = append(list, rec)
 		return bad == nil
-	}, "SELECT "+recordColumns+" FROM records WHERE generation = ? AND "+rest+" LIMIT ?",
+	}, "SELECT "+recordColumns+" FROM records WHERE generation = ? AND "+rest+" LIMIT ?+0",
 		append(append([]any{a.generation}, args...), limit)...)
 	if err = errors.Join(err, bad); err != nil {
 		return nil, err
