@@ -56,8 +56,9 @@ type PDS struct {
 }
 
 // New starts a server with its background work. Each adjust may change the
-// configuration before the server is made: put in a store of your own, another
-// clock, a limit. The server ends with the test.
+// configuration before the server is made, in which every required field is
+// set: wrap the store or put in one of your own, which it does not close, add a
+// lexicon, set a limit. The server ends with the test.
 func New(t testing.TB, adjust ...func(*pds.Config)) *PDS {
 	t.Helper()
 	n := &network{clock: NewClock()}
@@ -99,8 +100,16 @@ func (n *network) start(t testing.TB, adjust []func(*pds.Config)) *PDS {
 		Transport: n, PLC: n.plc.Client(), DNS: n, AllowPrivate: true, Clock: n.clock.Now,
 	})
 	must(err)
+	store, err := sqlite.OpenMemory(sqlite.Options{Clock: n.clock})
+	must(err)
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Errorf("pdstest: closing the store: %v", err)
+		}
+	})
 	cfg := pds.Config{
 		PublicURL:      p.URL,
+		Store:          store,
 		Blobs:          blobs.NewMemory(n.clock),
 		Registry:       identity.NewPLCRegistry(n.plc.Client(), rotation, ""),
 		Directory:      directory,
@@ -118,16 +127,6 @@ func (n *network) start(t testing.TB, adjust []func(*pds.Config)) *PDS {
 	}
 	for _, a := range adjust {
 		a(&cfg)
-	}
-	if cfg.Store == nil {
-		store, err := sqlite.OpenMemory(sqlite.Options{Clock: n.clock})
-		must(err)
-		t.Cleanup(func() {
-			if err := store.Close(); err != nil {
-				t.Errorf("pdstest: closing the store: %v", err)
-			}
-		})
-		cfg.Store = store
 	}
 	if _, guarded := storage.GuardOf(cfg.Store); !guarded && cfg.Clock == nil {
 		cfg.Clock = n.clock
