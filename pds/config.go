@@ -264,11 +264,16 @@ func (c *Config) check() (*url.URL, error) {
 	}{
 		{"PublicURL", c.PublicURL == ""}, {"Store", c.Store == nil}, {"Blobs", c.Blobs == nil},
 		{"Registry", c.Registry == nil}, {"Directory", c.Directory == nil}, {"Keys", c.Keys == nil},
+		{"Secret", len(c.Secret) == 0},
 	}
+	var missing []string
 	for _, r := range required {
 		if r.unset {
-			return bad(r.field, "required")
+			missing = append(missing, r.field)
 		}
+	}
+	if len(missing) > 0 {
+		return bad(strings.Join(missing, ", Config."), "required")
 	}
 	public, err := url.Parse(c.PublicURL)
 	if err != nil {
@@ -290,6 +295,9 @@ func (c *Config) check() (*url.URL, error) {
 		return bad("ServiceDID", "%w", err)
 	}
 	if len(c.HandleDomains) == 0 {
+		if _, err := syntax.ParseHandle("a." + public.Hostname()); err != nil && public.Hostname() != "localhost" {
+			return bad("HandleDomains", "required, because the host of PublicURL, %q, cannot be a domain of handles", public.Hostname())
+		}
 		c.HandleDomains = []string{"." + public.Hostname()}
 		if public.Hostname() == "localhost" {
 			c.HandleDomains = []string{".test"}

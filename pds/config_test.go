@@ -42,6 +42,7 @@ func TestConfigErrorsNameTheField(t *testing.T) {
 		{"HandleDomains", func(c *pds.Config) { c.HandleDomains = []string{"example.com"} }},
 		{"HandleDomains", func(c *pds.Config) { c.HandleDomains = []string{".test", "."} }},
 		{"HandleDomains", func(c *pds.Config) { c.HandleDomains = []string{".ex ample.com"} }},
+		{"HandleDomains", func(c *pds.Config) { c.PublicURL, c.HandleDomains = "https://192.0.2.1", nil }},
 		{"Crawlers", func(c *pds.Config) { c.Crawlers = []string{"relay.example.com"} }},
 		{"Crawlers", func(c *pds.Config) { c.Crawlers = []string{"ftp://relay.example.com"} }},
 		{"AppView", func(c *pds.Config) { c.AppView.URL = "https://api.example.com" }},
@@ -59,6 +60,11 @@ func TestConfigErrorsNameTheField(t *testing.T) {
 		if err == nil || srv != nil || !strings.Contains(err.Error(), "Config."+tt.field+":") {
 			t.Errorf("%s: %v", tt.field, err)
 		}
+	}
+	// All fields that are missing are named at once.
+	const all = "pds: Config.PublicURL, Config.Store, Config.Blobs, Config.Registry, Config.Directory, Config.Keys, Config.Secret: required"
+	if _, err := pds.New(pds.Config{}); err == nil || err.Error() != all {
+		t.Errorf("the zero Config: %v", err)
 	}
 	// The edges that are good.
 	for _, spoil := range []func(c *pds.Config){

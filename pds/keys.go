@@ -1,6 +1,7 @@
 package pds
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -38,13 +39,13 @@ type Keys interface {
 const MasterKeyBytes = chacha20poly1305.KeySize
 
 // SealedKeys seals signing keys with a master key, by XChaCha20-Poly1305. The
-// master key is [MasterKeyBytes] long and must never be lost: without it no
-// account can write. See [LoadMasterKey].
+// master key is [MasterKeyBytes] long, is copied, and must never be lost:
+// without it no account can write. See [LoadMasterKey].
 func SealedKeys(master []byte) (Keys, error) {
 	if len(master) != MasterKeyBytes {
 		return nil, fmt.Errorf("pds: a master key has %d bytes, not %d", MasterKeyBytes, len(master))
 	}
-	return sealedKeys(master), nil
+	return sealedKeys(bytes.Clone(master)), nil
 }
 
 type sealedKeys []byte
@@ -104,17 +105,19 @@ func (m sealedKeys) Open(_ context.Context, ref []byte) (atcrypto.PrivateKey, er
 }
 
 // LoadMasterKey reads a master key from a file, or makes one and writes it,
-// readable by its owner alone, if there is no such file. The file holds the
-// key and a check value in hexadecimal; a file that does not match its check
-// value is refused.
+// readable by its owner alone, if there is no such file; its folder must
+// exist. The file holds the key and a check value in hexadecimal; a file that
+// does not match its check value is refused.
 func LoadMasterKey(path string) (key []byte, made bool, err error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		key, err = makeMasterKey(path)
-		return key, err == nil, err
+		if key, err = makeMasterKey(path); err != nil {
+			return nil, false, fmt.Errorf("pds: making the master key %s: %w", path, err)
+		}
+		return key, true, nil
 	}
 	if err != nil {
-		return nil, false, err
+		return nil, false, fmt.Errorf("pds: reading the master key: %w", err)
 	}
 	keyHex, check, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
 	key, err = hex.DecodeString(keyHex)
