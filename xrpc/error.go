@@ -62,8 +62,9 @@ func (e *Error) WithHeader(key, value string) *Error {
 	return &c
 }
 
-// InvalidRequest returns a 400 with the name InvalidRequest. The message is
-// formatted as by [fmt.Sprintf].
+// InvalidRequest returns a 400 with the name InvalidRequest. As in the other
+// constructors with a format, the message is formatted by fmt.Sprintf; without
+// args it is taken as it is, percent signs included.
 func InvalidRequest(format string, args ...any) *Error {
 	return NewError(http.StatusBadRequest, "", sprintf(format, args))
 }

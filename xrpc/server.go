@@ -171,7 +171,7 @@ func (s *Server) Handle(methods ...Method) {
 			panic("xrpc: Handle of a zero Method") //nolint:forbidigo // at registration
 		}
 		if _, ok := s.methods[m.nsid]; ok {
-			panic("xrpc: two handlers for " + m.nsid) //nolint:forbidigo // at registration
+			panic("xrpc: " + m.nsid + " is registered already, see Server.Replace") //nolint:forbidigo // at registration
 		}
 		s.methods[m.nsid] = &binding{server: s, method: m}
 	}
