@@ -164,6 +164,7 @@ func (g *Grammar) ParseGranted(texts ...string) (*Set, error) {
 type parser struct {
 	values int // seen, those that are left out included
 	scopes []Scope
+	arena  arena
 	buf    []byte // for canonical texts
 }
 
@@ -213,7 +214,7 @@ func (p *parser) parse(g *Grammar, value string) (Scope, error) {
 	if k == nil {
 		return Scope{}, ErrUnknown
 	}
-	list, err := k.parse(value[len(name):])
+	list, err := k.parse(value[len(name):], &p.arena)
 	if err != nil {
 		return Scope{}, err
 	}

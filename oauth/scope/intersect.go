@@ -271,7 +271,7 @@ func meetOthers(a, b Scope) []Scope {
 		if !ok || rest != "" && rest[0] != ':' && rest[0] != '?' {
 			continue
 		}
-		if list, err := k.parse(rest); err == nil {
+		if list, err := k.parse(rest, new(arena)); err == nil {
 			text := string(k.append(nil, list))
 			out = append(out, Scope{text: text, source: text, values: Values{kind: k, list: list}})
 		}

@@ -170,10 +170,39 @@ func (p *Param) normalize(values []string) []string {
 	return slices.Compact(values)
 }
 
+// An arena hands out the lists of many scopes from few allocations.
+type arena struct {
+	lists  [][]string
+	values []string
+}
+
+const arenaSize = 16
+
+// list returns a list of n empty lists.
+func (a *arena) list(n int) [][]string {
+	if len(a.lists) < n {
+		a.lists = make([][]string, max(n, arenaSize))
+	}
+	out := a.lists[:n:n]
+	a.lists = a.lists[n:]
+	return out
+}
+
+// one returns a list of one value.
+func (a *arena) one(value string) []string {
+	if len(a.values) == 0 {
+		a.values = make([]string, arenaSize)
+	}
+	out := a.values[:1:1]
+	a.values = a.values[1:]
+	out[0] = value
+	return out
+}
+
 // parse parses what follows the name of a kind: nothing, or a colon and the
 // positional value, and a question mark and parameters.
-func (k *kind) parse(rest string) ([][]string, error) {
-	list := make([][]string, len(k.params))
+func (k *kind) parse(rest string, a *arena) ([][]string, error) {
+	list := a.list(len(k.params))
 	count := 0
 	add := func(i int, value string) error {
 		p := &k.params[i]
@@ -183,7 +212,11 @@ func (k *kind) parse(rest string) ([][]string, error) {
 		if len(list[i]) > 0 && !p.Multi {
 			return fmt.Errorf("%w: repeated parameter %q", ErrInvalid, p.Name)
 		}
-		list[i] = append(list[i], value)
+		if list[i] == nil {
+			list[i] = a.one(value)
+		} else {
+			list[i] = append(list[i], value)
+		}
 		return nil
 	}
 	front, query, _ := strings.Cut(rest, "?")

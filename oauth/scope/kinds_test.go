@@ -82,11 +82,11 @@ func TestFurtherKind(t *testing.T) {
 		return set
 	}
 	for text, want := range map[string]string{
-		"shelf":            "shelf",
-		"shelf?":           "shelf",
-		"shelf:self":       "shelf",
-		"shelf?owner=self": "shelf",
-		"shelf:alice?genre=crime&genre=*":                        "shelf:alice?genre=*",
+		"shelf":                           "shelf",
+		"shelf?":                          "shelf",
+		"shelf:self":                      "shelf",
+		"shelf?owner=self":                "shelf",
+		"shelf:alice?genre=crime&genre=*": "shelf:alice?genre=*",
 		"shelf?genre=crime&genre=art&owner=alice":                "shelf:alice?genre=art&genre=crime",
 		"shelf:alice?action=read&action=write":                   "shelf:alice",
 		"shelf:alice?action=burn&action=read&action=read":        "shelf:alice?action=read&action=burn",

@@ -105,9 +105,12 @@ func (s *Set) index(scope *Scope) {
 		for _, collection := range list[repoCollection] {
 			if collection == wildcard {
 				s.anyRepo |= mask
-			} else {
-				s.repos = append(s.repos, repoGrant{collection, mask})
+				continue
 			}
+			if s.repos == nil {
+				s.repos = make([]repoGrant, 0, max(4, len(list[repoCollection])))
+			}
+			s.repos = append(s.repos, repoGrant{collection, mask})
 		}
 	case rpcKind:
 		group := s.group(list[rpcAudience][0])

@@ -5,16 +5,53 @@ import (
 	"strings"
 )
 
-// isScopeToken reports whether a value has the characters of a scope-token of
-// RFC 6749: printable ASCII without space, quotation mark and backslash.
-func isScopeToken(value string) bool {
-	for i := range len(value) {
-		if c := value[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '\\' {
+// Classes of characters.
+const (
+	letterChar uint8 = 1 << iota
+	digitChar
+	tokenChar    // in a scope-token of RFC 6749
+	bareChar     // not encoded in canonical texts
+	didChar      // in the identifier of a DID
+	fragmentChar // in a fragment, but for the percent sign
+	mimeChar     // in a token of RFC 9110, but for the wildcard
+)
+
+// classOf has the classes of each character.
+var classOf = func() (table [256]uint8) {
+	for c := range 0x7f {
+		switch {
+		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z':
+			table[c] = letterChar | bareChar | didChar | fragmentChar | mimeChar
+		case c >= '0' && c <= '9':
+			table[c] = digitChar | bareChar | didChar | fragmentChar | mimeChar
+		}
+		if c > ' ' && c != '"' && c != '\\' {
+			table[c] |= tokenChar
+		}
+	}
+	for class, chars := range map[uint8]string{
+		bareChar: "-_.~*:/,@", didChar: "._:%-", fragmentChar: "-._~!$&'()*+,;=:@/?", mimeChar: "!#$%&'+-.^_`|~",
+	} {
+		for i := range len(chars) {
+			table[chars[i]] |= class
+		}
+	}
+	return table
+}()
+
+// isAll reports whether all characters of a text are of a class.
+func isAll(s string, class uint8) bool {
+	for i := range len(s) {
+		if classOf[s[i]]&class == 0 {
 			return false
 		}
 	}
-	return value != ""
+	return true
 }
+
+// isScopeToken reports whether a value is a scope-token of RFC 6749: printable
+// ASCII without space, quotation mark and backslash.
+func isScopeToken(value string) bool { return value != "" && isAll(value, tokenChar) }
 
 // unescape decodes what is percent-encoded, and plus signs that mean spaces.
 // The result is printable ASCII.
@@ -61,46 +98,43 @@ func unhex(c byte) byte {
 // for itself in the positional place only.
 func appendEscaped(buf []byte, s string, form bool) []byte {
 	const hex = "0123456789ABCDEF"
+	done := 0
 	for i := range len(s) {
 		c := s[i]
-		if isAlphaNum(c) || strings.IndexByte("-_.~*:/,@", c) >= 0 || c == '+' && !form {
-			buf = append(buf, c)
-		} else {
-			buf = append(buf, '%', hex[c>>4], hex[c&15])
+		if classOf[c]&bareChar != 0 || c == '+' && !form {
+			continue
 		}
+		buf = append(append(buf, s[done:i]...), '%', hex[c>>4], hex[c&15])
+		done = i + 1
 	}
-	return buf
+	return append(buf, s[done:]...)
 }
 
-func isAlpha(c byte) bool    { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
-func isDigit(c byte) bool    { return '0' <= c && c <= '9' }
-func isAlphaNum(c byte) bool { return isAlpha(c) || isDigit(c) }
+func isAlpha(c byte) bool    { return classOf[c]&letterChar != 0 }
+func isDigit(c byte) bool    { return classOf[c]&digitChar != 0 }
+func isAlphaNum(c byte) bool { return classOf[c]&(letterChar|digitChar) != 0 }
 
 // isNSID is syntax.ParseNSID without its regular expression, which would take
 // most of the time of parsing.
 func isNSID(s string) bool {
 	const maxNSID, maxLabel = 317, 63
-	if len(s) > maxNSID || strings.Count(s, ".") < 2 || !isAlpha(s[0]) {
+	if s == "" || len(s) > maxNSID || !isAlpha(s[0]) {
 		return false
 	}
-	rest, more := s, true
-	for more {
-		var label string
-		label, rest, more = strings.Cut(rest, ".")
-		if label == "" || len(label) > maxLabel {
-			return false
-		}
-		for i := range len(label) {
-			inside := more && i > 0 && i < len(label)-1
-			if !isAlphaNum(label[i]) && !(inside && label[i] == '-') {
-				return false
-			}
-		}
-		if !more && !isAlpha(label[0]) {
+	dots, start, hyphen := 0, 0, false // of the label that is looked at
+	for i := range len(s) {
+		switch c := s[i]; {
+		case isAlphaNum(c):
+		case c == '-' && i > start:
+			hyphen = true
+		case c == '.' && i > start && i-start <= maxLabel && s[i-1] != '-':
+			dots, start, hyphen = dots+1, i+1, false
+		default:
 			return false
 		}
 	}
-	return true
+	// The last label is a name: it begins with a letter and has no hyphens.
+	return dots >= 2 && start < len(s) && len(s)-start <= maxLabel && isAlpha(s[start]) && !hyphen
 }
 
 // isDID is syntax.ParseDID without its regular expression.
@@ -116,27 +150,14 @@ func isDID(s string) bool {
 			return false
 		}
 	}
-	for i := range len(id) {
-		if !isAlphaNum(id[i]) && strings.IndexByte("._:%-", id[i]) < 0 {
-			return false
-		}
-	}
 	last := id[len(id)-1]
-	return last != ':' && last != '%'
+	return last != ':' && last != '%' && isAll(id, didChar)
 }
 
 // isService reports whether s names a service of a DID: did#service.
 func isService(s string) bool {
 	did, fragment, found := strings.Cut(s, "#")
-	if !found || fragment == "" || !isDID(did) {
-		return false
-	}
-	for i := range len(fragment) { // the characters of a fragment, but for %
-		if !isAlphaNum(fragment[i]) && strings.IndexByte("-._~!$&'()*+,;=:@/?", fragment[i]) < 0 {
-			return false
-		}
-	}
-	return true
+	return found && fragment != "" && isDID(did) && isAll(fragment, fragmentChar)
 }
 
 // isMime reports whether s is a lower-case media type without parameters.
@@ -151,14 +172,7 @@ func isAccept(s string) bool {
 	return s == "*/*" || isMimeName(kind) && (sub == "*" || isMimeName(sub))
 }
 
-func isMimeName(s string) bool {
-	for i := range len(s) { // the characters of a token of RFC 9110, but for *
-		if !isAlphaNum(s[i]) && strings.IndexByte("!#$%&'+-.^_`|~", s[i]) < 0 {
-			return false
-		}
-	}
-	return s != ""
-}
+func isMimeName(s string) bool { return s != "" && isAll(s, mimeChar) }
 
 // acceptCovers reports whether a pattern matches all that another, or a media
 // type, matches.
