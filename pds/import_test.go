@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -563,4 +565,43 @@ func readForeign(t *testing.T, car []byte) *foreignRepo {
 		return nil
 	}, nil))
 	return r
+}
+
+// Bug 22 of the field: whatever bytes come in as a CAR, they are refused as
+// such, or are a repository after all.
+func TestImportOfDamagedCARs(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t)
+	alice := srv.CreateAccount("alice")
+	foreign := newForeignRepo(t, alice.DID, someRecords(30))
+	car := foreign.car(t)
+	rng := rand.New(rand.NewPCG(1, 2))
+	accepted := 0
+	for i := range scaled(500) {
+		bad := bytes.Clone(car)
+		switch i % 4 {
+		case 0:
+			bad[rng.IntN(len(bad))] ^= 1 << rng.IntN(8)
+		case 1:
+			bad[rng.IntN(min(100, len(bad)))] = byte(rng.IntN(256)) // header and root
+		case 2:
+			bad = bad[:rng.IntN(len(bad))]
+		case 3:
+			at := rng.IntN(len(bad))
+			bad = slices.Insert(bad, at, byte(rng.IntN(256)))
+		}
+		err := sendCAR(t, alice, bad)
+		if err == nil {
+			accepted++ // what was cut off or damaged is not needed
+			continue
+		}
+		wantError(t, err, 400, "InvalidRequest")
+	}
+	if accepted > scaled(500)/10 {
+		t.Errorf("%d damaged files were accepted", accepted)
+	}
+	ok(t, sendCAR(t, alice, car))
+	if got := alice.Export().Records; !maps.Equal(got, foreign.paths) {
+		t.Errorf("%d records", len(got))
+	}
 }

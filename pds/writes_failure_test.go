@@ -526,3 +526,46 @@ func TestApplyInsideApply(t *testing.T) {
 		t.Errorf("%d and %d records", a, b)
 	}
 }
+
+// Blobs change their state with the commit, or not at all.
+func TestWriteFailuresOfBlobs(t *testing.T) {
+	t.Parallel()
+	var store *brokenStore
+	srv := pdstest.New(t, withBrokenStore(t, &store), quiet)
+	alice := srv.CreateAccount("alice")
+	up := mustUpload(t, alice, "text/plain", "some text")
+	failAt := func(at string) {
+		store.set(func(s *brokenStore) {
+			s.in = func(step string) error { return map[string]error{at: errDisk}[step] }
+		})
+	}
+	for _, step := range []string{"PutBlob", "Append"} {
+		failAt(step)
+		wantError(t, attach(t, alice, "a", up.ref()), 500, "InternalServerError")
+		store.mend()
+		if got := state(t, alice, up.Ref.Link); got != "temporary" {
+			t.Errorf("%s failed, the blob is %s", step, got)
+		}
+		if _, err := read(t, alice, noteCollection+"/a"); err == nil {
+			t.Errorf("%s failed, the record is there", step)
+		}
+	}
+	ok(t, attach(t, alice, "a", up.ref()))
+	for _, step := range []string{"DeleteBlob", "Append"} {
+		failAt(step)
+		_, err := write(t, alice, deleteRecord, map[string]any{"collection": noteCollection, "rkey": "a"})
+		wantError(t, err, 500, "InternalServerError")
+		store.mend()
+		if _, body := fetch(t, alice, up.Ref.Link); string(body) != "some text" {
+			t.Errorf("%s failed, the blob is %q", step, body)
+		}
+		if _, err := read(t, alice, noteCollection+"/a"); err != nil {
+			t.Errorf("%s failed: %v", step, err)
+		}
+	}
+	consistent(t, alice)
+	mustWrite(t, alice, deleteRecord, map[string]any{"collection": noteCollection, "rkey": "a"})
+	if got := state(t, alice, up.Ref.Link); got != "gone" {
+		t.Errorf("the blob is %s", got)
+	}
+}
