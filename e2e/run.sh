@@ -4,8 +4,8 @@
 #
 #   e2e/run.sh [clients|relay]...    both without an argument
 #
-# Needs go, a C compiler (the relay's), node and npm. A node that is too old is
-# left alone: a newer one is installed below this folder.
+# Needs go, node and npm. A node that is too old is left alone: a newer one is
+# installed below this folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -35,11 +35,11 @@ clients() {
 	CGO_ENABLED=0 go build -C .. -o e2e/bin/ ./e2e/plc ./examples/server
 	find_node
 	install clients
-	PDSKIT_E2E_BIN=$PWD/bin node --test --test-reporter=spec clients/*.test.mjs
+	PDSKIT_E2E_BIN=$PWD/bin node --test --test-reporter=spec --test-concurrency=3 clients/*.test.mjs
 }
 
 relay() {
-	CGO_ENABLED=1 go test -C relay -count=1 "$@" ./...
+	CGO_ENABLED=0 go test -C relay -count=1 "$@" ./...
 }
 
 parts=("$@")
@@ -56,7 +56,12 @@ for part in "${parts[@]}"; do
 	*) echo "usage: e2e/run.sh [clients|relay]..." >&2; exit 2 ;;
 	esac
 	printf '\n--- %s\n' "$part"
-	(set -e; "$part") || failed+=("$part")
+	# Not "... || failed+=": behind that, errors would not end the part.
+	set +e
+	(set -e; "$part")
+	status=$?
+	set -e
+	((status == 0)) || failed+=("$part")
 	wait
 done
 if ((${#failed[@]} > 0)); then

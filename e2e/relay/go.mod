@@ -7,6 +7,7 @@ require (
 	github.com/pdskit/pdskit v0.0.0
 	gorm.io/driver/sqlite v1.5.5
 	gorm.io/gorm v1.25.9
+	modernc.org/sqlite v1.60.1
 )
 
 require (
@@ -92,7 +93,6 @@ require (
 	modernc.org/libc v1.77.1 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
-	modernc.org/sqlite v1.60.1 // indirect
 )
 
 replace github.com/pdskit/pdskit => ../..
