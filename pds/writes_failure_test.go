@@ -486,6 +486,9 @@ func (k *reentrantKeys) Open(ctx context.Context, ref []byte) (atcrypto.PrivateK
 	return k.Keys.Open(ctx, ref)
 }
 
+// block makes Open call fn first.
+func (k *reentrantKeys) block(fn func()) { k.open = func(context.Context) { fn() } }
+
 // Calling Apply from inside work on the same account fails instead of waiting
 // for itself.
 func TestApplyInsideApply(t *testing.T) {
