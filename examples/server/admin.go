@@ -50,7 +50,7 @@ func commands() []command {
 		{"account show", "DID-OR-HANDLE", "one account", 1, 1, (*admin).showAccount},
 		{"account create", "HANDLE EMAIL", "a new account; prints its password", 2, 2, (*admin).createAccount},
 		{"account takedown", "DID-OR-HANDLE [REF]", "take an account down", 1, 2, (*admin).takedown},
-		{"account restore", "DID-OR-HANDLE", "undo that", 1, 1, (*admin).restore},
+		{"account restore", "DID", "undo that; handles do not resolve meanwhile", 1, 1, (*admin).restore},
 		{"account delete", "DID-OR-HANDLE", "delete an account, for good", 1, 1, (*admin).deleteAccount},
 		{"invite create", "[USES]", "an invite code", 0, 1, (*admin).createInvite},
 		{"firehose", "[CURSOR]", "events as they come, or from a cursor on (0: all)", 0, 1, (*admin).firehose},
@@ -70,6 +70,15 @@ func findCommand(words []string) (command, []string, error) {
 			return c, nil, usageError(fmt.Sprintf("%s takes: %s", c.name, cmp.Or(c.arguments, "nothing")))
 		}
 		return c, args, nil
+	}
+	var group []string
+	for _, c := range commands() {
+		if len(words) == 1 && strings.HasPrefix(c.name, words[0]+" ") {
+			group = append(group, c.name)
+		}
+	}
+	if len(group) > 0 {
+		return command{}, nil, usageError(fmt.Sprintf("%q is the beginning of: %s", words[0], strings.Join(group, ", ")))
 	}
 	return command{}, nil, usageError(fmt.Sprintf("unknown command %q", strings.Join(words[:min(2, len(words))], " ")))
 }
@@ -274,14 +283,18 @@ func (a *admin) showAccount(ctx context.Context, args []string) error {
 	return a.print(row, accountHeader, row.cells())
 }
 
-// resolve returns the DID of a DID or handle.
+// resolve returns the DID of a DID or handle. Handles of accounts that are
+// taken down do not resolve.
 func (a *admin) resolve(ctx context.Context, identifier string) (string, error) {
 	if strings.HasPrefix(identifier, "did:") {
 		return identifier, nil
 	}
 	var out struct{ DID string }
 	err := a.call(ctx, http.MethodGet, "/xrpc/com.atproto.identity.resolveHandle", url.Values{"handle": {identifier}}, nil, &out)
-	return out.DID, err
+	if err != nil {
+		return "", fmt.Errorf("%w (an account that is taken down goes by its DID, see \"account list\")", err)
+	}
+	return out.DID, nil
 }
 
 func (a *admin) createAccount(ctx context.Context, args []string) error {

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -79,7 +80,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	case err == nil:
 		return 0
 	case errors.As(err, &misuse):
-		fmt.Fprintf(stderr, "server: %v\n\n%s", err, usage())
+		fmt.Fprintf(stderr, "server: %v\nTry \"server help\".\n", err)
 		return 2
 	}
 	fmt.Fprintln(stderr, "server:", err)
@@ -100,6 +101,9 @@ func dispatch(ctx context.Context, args, environ []string, envFile string, stdou
 		return readSettings(env)
 	}
 	switch {
+	case len(args) == 2 && slices.Contains([]string{"-h", "-help", "--help"}, args[1]):
+		_, err := io.WriteString(stdout, usage())
+		return err
 	case len(args) == 0 || args[0] == "serve":
 		if len(args) > 1 {
 			return usageError(fmt.Sprintf("serve takes no %q", args[1]))

@@ -375,8 +375,10 @@ func TestHelp(t *testing.T) {
 		{[]string{"--help"}, 0, "usage: server", ""},
 		{[]string{"account", "-h"}, 0, "usage: server", ""},
 		{[]string{"help", "env"}, 0, "PDS_HOSTNAME\n    public host name", ""},
-		{[]string{"help", "me"}, 2, "", "usage: server"},
+		{[]string{"serve", "-h"}, 0, "usage: server", ""},
+		{[]string{"help", "me"}, 2, "", `Try "server help"`},
 		{[]string{"frobnicate"}, 2, "", `unknown command "frobnicate"`},
+		{[]string{"invite"}, 2, "", `"invite" is the beginning of: invite create`},
 		{[]string{"account", "frobnicate", "x"}, 2, "", `unknown command "account frobnicate"`},
 		{[]string{"account", "show"}, 2, "", "account show takes: DID-OR-HANDLE"},
 		{[]string{"health", "x"}, 2, "", "health takes: nothing"},
@@ -589,6 +591,9 @@ func TestAdministration(t *testing.T) {
 	contains(ok("account", "show", alice.DID), "takendown")
 	if err := p.post(t.Context(), "com.atproto.server.createSession", "", map[string]any{"identifier": "alice.test", "password": alice.Password}, nil); err == nil {
 		t.Error("an account that is taken down can sign in")
+	}
+	if code, _, stderr := p.run("account", "restore", "alice.test"); code != 1 || !strings.Contains(stderr, "goes by its DID") {
+		t.Errorf("account restore by handle: exit code %d, %s", code, stderr)
 	}
 	contains(ok("account", "restore", alice.DID), "active")
 	contains(ok("account", "delete", "bob.test"), "deleted")

@@ -97,8 +97,11 @@ func readSettings(env map[string]string) (set *settings, warnings []string, err 
 			}
 		}
 	}
+	if _, err := parseBool(env["PDS_DEV_MODE"]); !set.development && (err == nil || env["PDS_DEV_MODE"] == "") {
+		wrong = append(wrong, set.missing(env)...)
+	}
 	if len(wrong) == 0 {
-		wrong = set.contradictions(env)
+		wrong = set.contradictions()
 	}
 	if len(wrong) > 0 {
 		return nil, nil, errors.Join(wrong...)
@@ -138,17 +141,23 @@ func (s *settings) setDevelopment() {
 	s.invites, s.rateLimits = false, false
 }
 
-// contradictions finds what is missing, and what does not go together.
-func (s *settings) contradictions(env map[string]string) (wrong []error) {
-	if !s.development {
-		for _, name := range append([]string{"PDS_DATA_DIRECTORY"}, secretNames...) {
-			if env[name] == "" {
-				wrong = append(wrong, fmt.Errorf("%s is required (for development mode set no PDS_* name at all, or only PDS_DEV_MODE=true)", name))
-			}
+// missing finds the names that are required, in other than development mode.
+func (s *settings) missing(env map[string]string) (wrong []error) {
+	for _, name := range append([]string{"PDS_DATA_DIRECTORY"}, secretNames...) {
+		if env[name] == "" {
+			wrong = append(wrong, fmt.Errorf("%s is required (for development mode set no PDS_* name at all, or only PDS_DEV_MODE=true)", name))
 		}
 	}
+	if env["PDS_HOSTNAME"] == "" && !s.devMode {
+		wrong = append(wrong, errors.New("PDS_HOSTNAME is required"))
+	}
+	return wrong
+}
+
+// contradictions finds what does not go together.
+func (s *settings) contradictions() (wrong []error) {
 	if s.hostname == "localhost" && !s.devMode {
-		wrong = append(wrong, errors.New("PDS_HOSTNAME is required (localhost needs PDS_DEV_MODE=true)"))
+		wrong = append(wrong, errors.New("PDS_HOSTNAME is localhost, which needs PDS_DEV_MODE=true"))
 	}
 	together := func(unset bool, a, b string) {
 		if unset {

@@ -206,8 +206,8 @@ func TestValues(t *testing.T) {
 }
 
 func TestSeveralMistakesAreNamedAtOnce(t *testing.T) {
-	_, _, err := readSettings(production("PDS_PORT", "x", "PDS_INVITE_REQUIRED", "x", "PDS_REDIS_SCRATCH_ADDRESS", "localhost"))
-	for _, name := range []string{"PDS_PORT", "PDS_INVITE_REQUIRED", "PDS_REDIS_SCRATCH_ADDRESS"} {
+	_, _, err := readSettings(production("PDS_PORT", "x", "PDS_INVITE_REQUIRED", "x", "PDS_REDIS_SCRATCH_ADDRESS", "localhost", "PDS_JWT_SECRET", ""))
+	for _, name := range []string{"PDS_PORT", "PDS_INVITE_REQUIRED", "PDS_REDIS_SCRATCH_ADDRESS", "PDS_JWT_SECRET"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s is not named: %v", name, err)
 		}
