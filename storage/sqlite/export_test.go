@@ -10,6 +10,9 @@ import (
 const (
 	MaxBatch    = maxBatch
 	MaxLogBytes = maxLogBytes
+	MaxRecent   = maxRecent
+	KeepRecent  = keepRecent
+	RecentStep  = recentStep
 )
 
 // Commits is the number of committed batches, each with one fsync.
@@ -51,4 +54,16 @@ func Statements(t storage.Tx) (list []string) {
 		list = append(list, sql)
 	}
 	return list
+}
+
+// RecentSize is what a node without a row counts for.
+func RecentSize(cid, rev, data int) int {
+	n := recentNode{cid: make([]byte, cid), rev: make([]byte, rev), data: make([]byte, data)}
+	return n.size()
+}
+
+// RecodeRecent reads a list of nodes without rows and writes it anew.
+func RecodeRecent(b []byte) (nodes int, again []byte, err error) {
+	list, err := parseRecent(b)
+	return len(list), encodeRecent(list), err
 }

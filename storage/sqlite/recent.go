@@ -34,7 +34,10 @@ func (n *recentNode) size() int {
 	return len(n.cid) + len(n.rev) + len(n.data) + 3*binary.MaxVarintLen16
 }
 
-var errRecent = errors.New("sqlite: the stored list of recent nodes is damaged")
+var (
+	errRecent = errors.New("sqlite: the stored list of recent nodes is damaged")
+	errNoCID  = errors.New("sqlite: a node has no CID")
+)
 
 // parseRecent reads what appendRecent wrote.
 func parseRecent(b []byte) ([]recentNode, error) {
@@ -48,6 +51,9 @@ func parseRecent(b []byte) ([]recentNode, error) {
 			}
 			b = b[used:]
 			*field, b = b[:size:size], b[size:]
+		}
+		if len(n.cid) == 0 {
+			return nil, errRecent
 		}
 		list = append(list, n)
 	}
@@ -119,6 +125,9 @@ func (g *generation) spill() error {
 // addRecent takes in the nodes of a commit.
 func (g *generation) addRecent(nodes []storage.Block, rev string, known map[string]copies) error {
 	for _, b := range nodes {
+		if !b.CID.Defined() {
+			return errNoCID
+		}
 		if n, ok := g.newNode(b, rev, known); ok {
 			g.recent = append(g.recent, n)
 		}

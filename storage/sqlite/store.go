@@ -90,6 +90,10 @@ func Open(path string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := makePrivate(path); err != nil {
+		held.Close()
+		return nil, fmt.Errorf("sqlite: %w", err)
+	}
 	s, err := open(path, "FULL", opts)
 	if err != nil {
 		held.Close()
@@ -97,6 +101,17 @@ func Open(path string, opts Options) (*Store, error) {
 	}
 	s.lock = held
 	return s, nil
+}
+
+// makePrivate creates the file, if there is none, so that only its owner may
+// read it: it holds hashes of passwords and e-mail addresses. SQLite gives the
+// files beside it the same mode.
+func makePrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // OpenMemory opens an empty store in a temporary folder, which Close removes.
