@@ -43,7 +43,7 @@ export class World {
     world.nameserver = await startNameserver()
     world.resolver = new IdResolver({ plcUrl: world.plcUrl, fetch: (input, init) => world.fetch(input, init) })
     for (const domain of domains) {
-      world.servers.push(await Server.start(world, domain))
+      await Server.start(world, domain)
     }
     return world
   }
@@ -123,6 +123,7 @@ export class Server {
       PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX: randomBytes(32).toString('hex'),
       ...env,
     }
+    world.servers.push(s)
     await s.run()
     const { data } = await new AtpAgent({ service: s.url }).com.atproto.server.describeServer()
     s.did = data.did
@@ -132,6 +133,7 @@ export class Server {
   /** Starts the process and waits until it serves. */
   async run() {
     this.process = spawn(join(bin, 'server'), { env: this.env, stdio: ['ignore', 'inherit', 'pipe'] })
+    process.once('exit', () => this.process.kill('SIGKILL'))
     createInterface(this.process.stderr).on('line', (line) => this.log.push(line))
     await until('the server serves', async () => {
       if (this.process.exitCode !== null) throw new Error(`the server ended:\n${this.log.join('\n')}`)
