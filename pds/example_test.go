@@ -2,12 +2,15 @@ package pds_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"time"
 
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -58,6 +61,41 @@ func ExampleNew() {
 	defer resp.Body.Close()
 	fmt.Printf("%s %s\n", resp.Status, must(io.ReadAll(resp.Body)))
 	// Output: 200 OK {"version":"pdskit"}
+}
+
+// A server behind middleware, in an http.Server of the program's own, which
+// does what [pds.Server.Serve] does for a bare one.
+func ExampleServer_Shutdown() {
+	store := must(sqlite.OpenMemory(sqlite.Options{}))
+	defer store.Close()
+	srv := must(pds.New(memoryConfig(store)))
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /about", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "about us") })
+	mux.Handle("/", srv)
+	named := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Server", "ours")
+		mux.ServeHTTP(w, r)
+	})
+
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- srv.Run(ctx) }()
+	listener := must(net.Listen("tcp", "127.0.0.1:0"))
+	hs := &http.Server{Handler: named, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	go hs.Serve(listener)
+
+	resp := must(http.Get("http://" + listener.Addr().String() + "/xrpc/_health"))
+	resp.Body.Close()
+	fmt.Println(resp.Status, resp.Header.Get("Server"))
+
+	drain, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	err := errors.Join(srv.Shutdown(drain), hs.Shutdown(drain))
+	stop()
+	fmt.Println(err, <-done)
+	// Output:
+	// 200 OK ours
+	// <nil> <nil>
 }
 
 // exampleAccount signs an account up and returns its DID.

@@ -44,6 +44,7 @@ type Server struct {
 	firehose  *firehose
 	exports   *spoolPool
 	imports   chan struct{} // one element for each import that runs
+	importing sync.Map      // the accounts whose imports run
 }
 
 // New makes a server from a configuration. It returns an error that names the
@@ -179,6 +180,12 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 }
 
 // Shutdown ends event streams with code 1001 and waits for them, as long as
-// ctx lives. A program that serves the Server itself calls it together with
-// http.Server.Shutdown, which leaves such connections alone.
+// ctx lives. It ends neither other requests nor Run.
+//
+// A program that serves the Server itself, behind middleware or beside other
+// routes, does what Serve does: it calls Run in a goroutine; sets the
+// ReadHeaderTimeout of its http.Server, but no ReadTimeout or WriteTimeout,
+// which would cut uploads and streams; and at the end calls Shutdown,
+// http.Server.Shutdown (which leaves streams alone) and then ends Run. See the
+// example.
 func (s *Server) Shutdown(ctx context.Context) error { return s.xrpc.Shutdown(ctx) }
