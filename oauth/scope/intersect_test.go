@@ -41,6 +41,9 @@ func TestIntersect(t *testing.T) {
 		{"transition:generic rpc:chat.bsky.a?aud=did:web:a.com%23x", "transition:generic transition:chat.bsky", "transition:generic rpc:chat.bsky.a?aud=did:web:a.com%23x"},
 		{"transition:generic repo:* blob:*/* rpc:com.example.a?aud=*", "transition:generic repo:*", "transition:generic"},
 		{"transition:generic transition:chat.bsky", "transition:chat.bsky", "transition:chat.bsky"},
+		{"transition:generic transition:chat.bsky rpc:*?aud=did:web:a.com%23x", "transition:generic transition:chat.bsky rpc:*?aud=did:web:a.com%23x",
+			"transition:generic transition:chat.bsky"},
+		{"transition:generic rpc:*?aud=did:web:a.com%23x", "transition:generic rpc:*?aud=did:web:a.com%23x", "transition:generic rpc:*?aud=did:web:a.com%23x"},
 		{"transition:email", "account:email?action=manage", "account:email"},
 		{"transition:email account:email?action=manage", "transition:email", "transition:email"},
 		// What has no text: any method of one service, but those in chat.bsky.

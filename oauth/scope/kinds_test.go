@@ -159,6 +159,45 @@ func TestFurtherKind(t *testing.T) {
 	}
 }
 
+// How values are encoded is up to no kind.
+func TestEncoding(t *testing.T) {
+	t.Parallel()
+	anything := func(string) bool { return true }
+	grammar, err := scope.NewGrammar(scope.Kind{Name: "x", Positional: "a", Params: []scope.Param{{Name: "a", Multi: true, Valid: anything}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]struct{ value, canonical string }{
+		"x:a+b%20c":                 {"a+b c", "x:a+b%20c"},
+		"x?a=a+b%20c":               {"a b c", "x:a%20b%20c"},
+		"x?a=a%2Bb%2bc":             {"a+b+c", "x:a+b+c"},
+		"x:%2F%3a%2C%40%7e":         {"/:,@~", "x:/:,@~"},
+		"x:%23%25%26%3D%3F%22%5C!'": {"#%&=?\"\\!'", "x:%23%25%26%3D%3F%22%5C%21%27"},
+		"x:a&b=c;d":                 {"a&b=c;d", "x:a%26b%3Dc%3Bd"},
+		"x?a=b=c?d":                 {"b=c?d", "x:b%3Dc%3Fd"},
+		"x:a:b#c":                   {"a:b#c", "x:a:b%23c"},
+	} {
+		set, err := grammar.Parse(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		for s := range set.Scopes() {
+			if got := s.Values().First("a"); got != want.value || s.String() != want.canonical {
+				t.Errorf("%s: %q, %s, want %q, %s", text, got, s, want.value, want.canonical)
+			}
+		}
+	}
+	if set, err := grammar.Parse("x?a=1+2&a=1%2B2"); err != nil || set.String() != "x?a=1%202&a=1%2B2" {
+		t.Errorf("a plus sign in a parameter: %v, %v", set, err)
+	}
+	for _, text := range []string{"x:%0A", "x:%00", "x:%1f", "x:%7F", "x:%80", "x:%C3%A9", "x?a=%0a", "x:%", "x:%4", "x:%4g", "x:%g4", "x:%%41"} {
+		if _, err := grammar.Parse(text); !errors.Is(err, scope.ErrInvalid) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 func TestBadKinds(t *testing.T) {
 	t.Parallel()
 	good := func() scope.Kind {

@@ -225,10 +225,7 @@ func (s *Set) allowsRPC(method, audience string) bool {
 	if method == "" || audience == "" {
 		return false
 	}
-	if s.anyService().allows(method) || s.rpcGroup(wildcard).allows(method) {
-		return true
-	}
-	return audience != wildcard && s.rpcGroup(audience).allows(method)
+	return s.anyService().allows(method) || s.rpcGroup(wildcard).allows(method) || s.rpcGroup(audience).allows(method)
 }
 
 // anyService returns the methods that may be called of every service.

@@ -192,9 +192,10 @@ func texts(value any, list bool) ([]string, bool) {
 }
 
 // hasAuthority reports whether a name is in the namespace of the set, or below.
+// A wildcard is in none.
 func (s *PermissionSet) hasAuthority(name string) bool {
 	group := s.NSID[:strings.LastIndexByte(string(s.NSID), '.')+1]
-	return name != wildcard && strings.HasPrefix(name, string(group))
+	return strings.HasPrefix(name, string(group))
 }
 
 // Scopes returns what the set stands for in a scope "include:" with an

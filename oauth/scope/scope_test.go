@@ -248,6 +248,12 @@ func TestScopesAndSource(t *testing.T) {
 			t.Errorf("values of %s", s)
 		}
 	}
+	// The values of one scope stay apart from those of another.
+	for s := range parse(t, "rpc?lxm=com.example.b&lxm=com.example.c&lxm=com.example.d&aud=* rpc:com.example.a?aud=*").Scopes() {
+		if s.Values().String() != s.String() {
+			t.Errorf("%s has the values %s", s, s.Values())
+		}
+	}
 	if !set.Has("atproto") || !set.Has("repo:com.example.foo") || set.Has("repo?collection=com.example.foo") {
 		t.Error("Has looks for canonical texts")
 	}

@@ -69,7 +69,7 @@ func (s *Set) Summary() Summary {
 		out.Blobs = slices.Clone(s.blobs)
 	}
 	for _, g := range s.rpcs {
-		entry := RPCSummary{Audience: g.audience, ButChat: g.any == anyButChat && s.anyService() < anyButChat}
+		entry := RPCSummary{Audience: g.audience, ButChat: g.any == anyButChat}
 		switch {
 		case s.anyService() == everyMethod:
 		case g.any == everyMethod:
