@@ -36,15 +36,22 @@ func scanAccount(r *rows) (storage.Account, error) {
 	return a, nil
 }
 
+// accountWhere finds an account, which is then remembered for the methods that
+// look for its rows.
 func (t *tx) accountWhere(where string, arg any) (storage.Account, error) {
-	r, ok, err := t.one("SELECT "+accountColumns+" FROM accounts WHERE "+where, arg)
+	r, ok, err := t.one("SELECT "+accountColumns+", id, generation FROM accounts WHERE "+where, arg)
 	if err != nil {
 		return storage.Account{}, err
 	}
 	if !ok {
 		return storage.Account{}, storage.ErrNotFound
 	}
-	return scanAccount(r)
+	a, err := scanAccount(r)
+	if err != nil {
+		return storage.Account{}, err
+	}
+	t.memo = &accountRef{did: a.DID, id: r.int(14), generation: r.int(15), version: a.Version, keyID: a.KeyID}
+	return a, nil
 }
 
 // Account implements [storage.Accounts].

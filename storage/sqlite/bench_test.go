@@ -194,6 +194,9 @@ func BenchmarkGetRecord(b *testing.B) {
 	for b.Loop() {
 		rkey := syntax.RecordKey(syntax.NewTID(1_500_000_000_000_000+rand.Int64N(10_000), 0))
 		err := s.View(context.Background(), func(tx storage.Tx) error {
+			if _, err := tx.Account(r.did); err != nil {
+				return err
+			}
 			_, err := tx.Record(r.did, "app.bsky.feed.post", rkey)
 			return err
 		})

@@ -39,7 +39,7 @@ var (
 	errNoCID  = errors.New("sqlite: a node has no CID")
 )
 
-// parseRecent reads what appendRecent wrote.
+// parseRecent reads what encodeRecent wrote.
 func parseRecent(b []byte) ([]recentNode, error) {
 	var list []recentNode
 	for len(b) > 0 && b[0] != 0 {
