@@ -52,6 +52,7 @@ var constants = map[string]any{
 	"xrpc.DefaultWriteTimeout":         xrpc.DefaultWriteTimeout,
 	"xrpc.DefaultMaxMessage":           bytesOf(xrpc.DefaultMaxMessage),
 	"xrpc.DefaultMaxStreams":           xrpc.DefaultMaxStreams,
+	"xrpc.DefaultMaxPerClient":         xrpc.DefaultMaxPerClient,
 	"xrpc.DefaultLimiterKeys":          xrpc.DefaultLimiterKeys,
 	"lexicons.MaxSchemaBytes":          bytesOf(lexicons.MaxSchemaBytes),
 	"identity.DefaultTimeout":          identity.DefaultTimeout,

@@ -105,8 +105,10 @@ type OpResult struct {
 //
 // It returns when the commit is durable. Errors that a client would see are of
 // type *[xrpc.Error], such as InvalidRequest, InvalidSwap, BlobNotFound,
-// AccountNotFound, AccountTakedown and AccountDeactivated; after any other
-// error the fate of the batch is unknown. Apply may be called concurrently;
+// AccountNotFound, AccountTakedown and AccountDeactivated, and nothing was
+// written; so it is for a batch without Account or Actor, which is a mistake of
+// the program and no *xrpc.Error. After any other error the fate of the batch
+// is unknown. Apply may be called concurrently;
 // the writes of one account run one after another. Calling it from inside work
 // on the same account fails.
 func (s *Server) Apply(ctx context.Context, b Batch) (*Result, error) {

@@ -100,7 +100,11 @@ type Config struct {
 	// Catalog holds the lexicons. Default: the built-in ones.
 	Catalog *lexicons.Catalog
 
-	// Authenticators are asked before the built-in ones, in order.
+	// Authenticators are asked before the built-in ones, in order. To the
+	// built-in methods a caller of theirs with KindSession and no Scopes is
+	// one who has signed in with the account's password, with KindAppPassword
+	// one with an app password; the first of Scopes, if there are any, must be
+	// one that the package comment names.
 	Authenticators []xrpc.Authenticator
 
 	// Limiter counts requests. Default: none, no rate limits. Use

@@ -45,6 +45,26 @@
 // [Server.Replace]); and by writing through [Server.Apply] and
 // [Server.CreateAccount]. A method gets its caller from xrpc.CallerFrom.
 //
+// # Callers
+//
+// Rules of added methods look at the Kind of the caller: xrpc.Required(nil)
+// lets all of these in.
+//
+//   - KindSession and KindAppPassword: Account is an account of this server,
+//     which may be deactivated but is not taken down. Scopes has one of
+//     "com.atproto.access", "com.atproto.appPassPrivileged" and
+//     "com.atproto.appPass".
+//   - KindService: a service token for this server and method, signed with the
+//     key of its issuer. Account is that issuer, which may be any account of
+//     the network. Methods in the namespaces of com.atproto that are named
+//     below get none, but for those that services call.
+//   - KindAdmin: the administrator. Account and Actor are empty, so there is no
+//     repository to write to.
+//
+// Refresh tokens open refreshSession and deleteSession only. The sessions of
+// accounts that are taken down open only the built-in methods that need them,
+// not what replaces those.
+//
 // # Methods
 //
 // The server implements com.atproto.server, repo, sync, identity and admin as

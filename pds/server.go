@@ -98,12 +98,14 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Handle adds methods. It panics if one is registered already; see
-// [Server.Replace]. Call it before the server serves.
+// Handle adds methods, whose rules get the callers that the package comment
+// names. It panics if one is registered already; see [Server.Replace]. Call it
+// before the server serves.
 func (s *Server) Handle(methods ...xrpc.Method) { s.xrpc.Handle(methods...) }
 
-// Replace adds a method in place of the one with the same NSID. Call it before
-// the server serves.
+// Replace adds a method in place of the one with the same NSID, and panics if
+// there is none. The new one has no rule or limit of the old one. Call it
+// before the server serves.
 func (s *Server) Replace(m xrpc.Method) {
 	s.xrpc.Replace(m)
 	delete(s.own, m.NSID())

@@ -58,7 +58,8 @@ type PDS struct {
 // New starts a server with its background work. Each adjust may change the
 // configuration before the server is made, in which every required field is
 // set: wrap the store or put in one of your own, which it does not close, add a
-// lexicon, set a limit. The server ends with the test.
+// lexicon, set a limit. Methods of your own are added to the PDS that it
+// returns, before the first request. The server ends with the test.
 func New(t testing.TB, adjust ...func(*pds.Config)) *PDS {
 	t.Helper()
 	n := &network{clock: NewClock()}
