@@ -132,8 +132,7 @@ func (s *Server) takeDown(ctx context.Context, did syntax.DID, ref string, by ca
 		if ref == "" {
 			return nil
 		}
-		s.endTokens(a)
-		return dropSessions(tx, did, "")
+		return s.endSessions(tx, a)
 	}, announceStatus(by))
 	return err
 }

@@ -72,8 +72,7 @@ func (s *Server) preferencesOwner(ctx context.Context, caller *xrpc.Caller, did 
 		return "", xrpc.InvalidRequest("Params must have the property \"did\"")
 	}
 	_, err := s.callerAccount(ctx, did)
-	var refused *xrpc.Error
-	if errors.As(err, &refused) {
+	if _, refused := errors.AsType[*xrpc.Error](err); refused {
 		return "", xrpc.InvalidRequest("Could not find account: %s", did)
 	}
 	return did, err

@@ -206,8 +206,6 @@ func (l *eventLog) subscribe(cursor *int64, s *sink) (end func() error) {
 	}
 }
 
-func ptr[T any](v T) *T { return &v }
-
 func TestFirehoseCursors(t *testing.T) {
 	l := newEventLog(t, Limits{})
 	old := l.append(someEvents(5)...)
@@ -222,13 +220,13 @@ func TestFirehoseCursors(t *testing.T) {
 	}{
 		{"none", nil, false, nil},
 		{"the last event", &last, false, nil},
-		{"one before the last", ptr(fresh[len(fresh)-2]), false, fresh[len(fresh)-1:]},
-		{"in the window", ptr(fresh[9]), false, fresh[10:]},
-		{"between two events", ptr(fresh[0] - 1), false, fresh},
-		{"the last event before the window", ptr(old), false, fresh},
-		{"before the window", ptr(old - 1), true, fresh},
-		{"zero", ptr(int64(0)), true, fresh},
-		{"negative", ptr(int64(-7)), true, fresh},
+		{"one before the last", new(fresh[len(fresh)-2]), false, fresh[len(fresh)-1:]},
+		{"in the window", new(fresh[9]), false, fresh[10:]},
+		{"between two events", new(fresh[0] - 1), false, fresh},
+		{"the last event before the window", new(old), false, fresh},
+		{"before the window", new(old - 1), true, fresh},
+		{"zero", new(int64(0)), true, fresh},
+		{"negative", new(int64(-7)), true, fresh},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newSink(t)
@@ -249,7 +247,7 @@ func TestFirehoseCursors(t *testing.T) {
 	}
 	t.Run("FutureCursor", func(t *testing.T) {
 		var e *xrpc.Error
-		if err := l.serve(t.Context(), ptr(last+1), newSink(t)); !errors.As(err, &e) || e.Name != "FutureCursor" {
+		if err := l.serve(t.Context(), new(last+1), newSink(t)); !errors.As(err, &e) || e.Name != "FutureCursor" {
 			t.Errorf("%v", err)
 		}
 	})
@@ -261,7 +259,7 @@ func TestFirehoseOutdatedCursorWithEmptyWindow(t *testing.T) {
 	l.append(someEvents(5)...)
 	l.clock.advance(25 * time.Hour)
 	s := newSink(t)
-	end := l.subscribe(ptr(int64(1)), s)
+	end := l.subscribe(new(int64(1)), s)
 	<-s.grown // the info has come: the start is known, and the next event new
 	last := l.append(someEvents(1)...)
 	if got := s.until(last); !slices.Equal(got, []int64{last}) {
@@ -347,7 +345,7 @@ func TestFirehoseConsumerTooSlow(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			done := make(chan error, 1)
-			go func() { done <- l.serve(ctx, ptr(first-1), s) }()
+			go func() { done <- l.serve(ctx, new(first-1), s) }()
 			<-s.enter
 			last := l.append(someEvents(100)...)
 			l.waitRing(last)
@@ -382,7 +380,7 @@ func TestFirehoseConsumerBehindWindow(t *testing.T) {
 	s := newSink(t)
 	s.enter, s.gate = make(chan struct{}), make(chan struct{})
 	done := make(chan error, 1)
-	go func() { done <- l.serve(t.Context(), ptr(first-1), s) }()
+	go func() { done <- l.serve(t.Context(), new(first-1), s) }()
 	<-s.enter
 	l.clock.advance(24*time.Hour + time.Minute + time.Second)
 	go func() {
@@ -436,7 +434,7 @@ func TestFirehoseDeletionLeavesOneEvent(t *testing.T) {
 	others := someEvents(3)
 	first := l.append(others[0])
 	s := newSink(t)
-	end := l.subscribe(ptr(int64(0)), s)
+	end := l.subscribe(new(int64(0)), s)
 	defer end()
 	s.until(first)
 	ring := l.running().ring
@@ -465,7 +463,7 @@ func TestFirehoseDeletionLeavesOneEvent(t *testing.T) {
 		t.Errorf("the ring has %v up to %d, want %v", got, next, want)
 	}
 	late := newSink(t)
-	endLate := l.subscribe(ptr(first), late)
+	endLate := l.subscribe(new(first), late)
 	if got := late.until(last); !slices.Equal(got, want) {
 		t.Errorf("a late subscriber gets %v, want %v", got, want)
 	}
@@ -502,7 +500,7 @@ func TestFirehosePumpStopsWhenIdle(t *testing.T) {
 	l := newEventLog(t, Limits{})
 	for range 3 {
 		s := newSink(t)
-		end := l.subscribe(ptr(int64(0)), s)
+		end := l.subscribe(new(int64(0)), s)
 		last := l.append(someEvents(2)...)
 		s.until(last)
 		fd := l.running()
@@ -519,7 +517,7 @@ func TestFirehoseStoreCloses(t *testing.T) {
 	last := l.append(someEvents(2)...)
 	s := newSink(t)
 	done := make(chan error, 1)
-	go func() { done <- l.serve(t.Context(), ptr(int64(0)), s) }()
+	go func() { done <- l.serve(t.Context(), new(int64(0)), s) }()
 	s.until(last)
 	if err := l.store.Close(); err != nil {
 		t.Fatal(err)

@@ -164,8 +164,7 @@ func TestUploadLimitByAccount(t *testing.T) {
 	upload := func(a *pdstest.Account) (int, error) {
 		h := http.Header{"Authorization": {"Bearer " + a.Access}, "Content-Type": {"text/plain"}}
 		_, err := srv.Call(t.Context(), http.MethodPost, uploadBlobNSID, nil, h, []byte("a blob"))
-		var e *pdstest.Error
-		if errors.As(err, &e) {
+		if e, refused := errors.AsType[*pdstest.Error](err); refused {
 			return e.Status, nil
 		}
 		return 200, err

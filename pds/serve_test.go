@@ -30,6 +30,7 @@ func TestServeStopsGracefully(t *testing.T) {
 	ok(t, err)
 	url := "http://" + listener.Addr().String()
 	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
 	served := make(chan error, 1)
 	second, err := pds.New(srv.Config) // the one that is stopped; the other serves on
 	ok(t, err)
@@ -60,8 +61,7 @@ func TestServeStopsGracefully(t *testing.T) {
 				_, err := stopping.Call(context.WithoutCancel(t.Context()), http.MethodPost, createRecord, nil, h, map[string]any{
 					"repo": alice.DID, "collection": noteCollection, "rkey": rkey, "record": map[string]any{"k": k},
 				})
-				var answered *pdstest.Error
-				if errors.As(err, &answered) {
+				if _, answered := errors.AsType[*pdstest.Error](err); answered {
 					t.Errorf("%s: %v", rkey, err)
 				}
 				if err != nil {

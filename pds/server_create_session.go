@@ -120,8 +120,7 @@ func (s *Server) verifyPassword(ctx context.Context, who *login, apps []appPassw
 	if ok {
 		if stale {
 			who.rehash, err = s.passwords.hash(ctx, password)
-			var busy *xrpc.Error
-			if errors.As(err, &busy) {
+			if _, busy := errors.AsType[*xrpc.Error](err); busy {
 				err = nil // the next login will do
 			}
 		}

@@ -265,8 +265,7 @@ func TestFirehoseStalledReaderIsToldConsumerTooSlow(t *testing.T) {
 			t.Fatalf("after %d: %v", last, err)
 		}
 		ev, err := pdstest.DecodeEvent(frame)
-		var e *pdstest.Error
-		if errors.As(err, &e) {
+		if e, said := errors.AsType[*pdstest.Error](err); said {
 			if e.Name != "ConsumerTooSlow" {
 				t.Errorf("the frame says %v", err)
 			}
