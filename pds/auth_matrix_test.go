@@ -13,6 +13,7 @@ import (
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
+	"github.com/pdskit/pdskit/oauth/scope"
 	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/pds/pdstest"
 	"github.com/pdskit/pdskit/storage"
@@ -39,8 +40,9 @@ const (
 type authCase struct {
 	class                                      authClass
 	takendown, signupQueued, refuseDeactivated bool
-	// What an OAuth caller without scopes gets: "any" for all is well.
-	oauth string
+	// What an OAuth caller without scopes gets: "any" for all is well; and the
+	// scope that is missing, if one is.
+	oauth, scope string
 }
 
 const (
@@ -57,7 +59,7 @@ func authMatrix() map[string]authCase {
 	reader := authCase{class: authReader, oauth: oauthAny}
 	leaver := authCase{class: authReader, takendown: true, oauth: oauthAny}
 	return map[string]authCase{
-		"app.bsky.actor.getPreferences": {class: authPrefs, takendown: true, oauth: oauthScope},
+		"app.bsky.actor.getPreferences": {class: authPrefs, takendown: true, oauth: oauthScope, scope: "rpc:app.bsky.actor.getPreferences?aud=*"},
 		"app.bsky.actor.putPreferences": {class: authAny, oauth: oauthAny}, // the handler checks, after the body
 
 		server + "activateAccount":      {class: authFull, oauth: oauthNo},
@@ -67,11 +69,11 @@ func authMatrix() map[string]authCase {
 		server + "createInviteCode":     {class: authAdmin},
 		server + "createInviteCodes":    {class: authAdmin},
 		server + "createSession":        public,
-		server + "deactivateAccount":    {class: authFull, takendown: true, oauth: oauthScope},
+		server + "deactivateAccount":    {class: authFull, takendown: true, oauth: oauthScope, scope: "account:status?action=manage"},
 		server + "deleteAccount":        public,
 		server + "deleteSession":        {class: authRefresh},
 		server + "describeServer":       public,
-		server + "getServiceAuth":       {class: authAny, takendown: true, oauth: oauthScope},
+		server + "getServiceAuth":       {class: authAny, takendown: true, oauth: oauthScope, scope: "rpc:com.atproto.server.createAccount?aud=*"},
 		server + "getSession":           {class: authAny, signupQueued: true, oauth: oauthAny},
 		server + "listAppPasswords":     {class: authAny, oauth: oauthNo},
 		server + "refreshSession":       {class: authRefresh},
@@ -86,9 +88,9 @@ func authMatrix() map[string]authCase {
 		repo + "describeRepo":     public,
 		repo + "getRecord":        public,
 		repo + "listRecords":      public,
-		repo + "importRepo":       {class: authFull, oauth: oauthScope},
+		repo + "importRepo":       {class: authFull, oauth: oauthScope, scope: "account:repo?action=manage"},
 		repo + "listMissingBlobs": {class: authAny, oauth: oauthAny},
-		repo + "uploadBlob":       {class: authUpload, oauth: oauthScope},
+		repo + "uploadBlob":       {class: authUpload, oauth: oauthScope, scope: "blob:application/octet-stream"},
 
 		sync + "getBlob":         leaver,
 		sync + "getRepo":         leaver,
@@ -107,7 +109,7 @@ func authMatrix() map[string]authCase {
 		identity + "resolveDid":                   public,
 		identity + "resolveHandle":                public,
 		identity + "resolveIdentity":              public,
-		identity + "updateHandle":                 {class: authAny, oauth: oauthScope},
+		identity + "updateHandle":                 {class: authAny, oauth: oauthScope, scope: "identity:handle"},
 
 		admin + "deleteAccount":       {class: authAdmin},
 		admin + "getSubjectStatus":    {class: authMod},
@@ -213,7 +215,7 @@ func (c authCase) want(credential string) string {
 			return "401 UntrustedIss"
 		}
 		return badToken
-	case "OAuth":
+	case "OAuth", "OAuth with the scope", "OAuth with all other scopes":
 		switch {
 		case !sessions && c.class != authRefresh:
 			return required
@@ -221,10 +223,32 @@ func (c authCase) want(credential string) string {
 			return badToken
 		case c.oauth == oauthAny:
 			return pass
+		case c.oauth == oauthScope:
+			return allow(credential == "OAuth with the scope", "403 "+oauthScope)
 		}
 		return "403 " + c.oauth
 	}
 	panic(credential)
+}
+
+// scopesWithout returns broad scopes that do not include one.
+func scopesWithout(needed string) (out []string) {
+	needs, err := scope.Parse(needed)
+	if err != nil {
+		panic(err)
+	}
+	for _, broad := range []string{
+		"transition:generic transition:chat.bsky", "transition:email", "repo:*", "blob:*/*", "blob:image/*", "rpc:*?aud=did:web:api.example.com%23x",
+		"account:email?action=manage", "account:repo?action=manage", "account:status?action=manage", "account:repo", "account:status",
+		"identity:*", "include:com.example.set",
+	} {
+		if set, err := scope.Parse(broad); err != nil {
+			panic(err)
+		} else if needs.IsEmpty() || !set.Contains(needs) {
+			out = append(out, strings.Fields(broad)...)
+		}
+	}
+	return out
 }
 
 func TestAuthMatrix(t *testing.T) {
@@ -232,10 +256,18 @@ func TestAuthMatrix(t *testing.T) {
 	var oauthAccount syntax.DID
 	srv := pdstest.New(t, func(c *pds.Config) {
 		c.Authenticators = []xrpc.Authenticator{xrpc.AuthenticatorFunc(func(r *http.Request) (*xrpc.Caller, error) {
-			if r.Header.Get("Authorization") != "DPoP token" {
+			token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "DPoP ")
+			if !ok {
 				return nil, nil
 			}
-			return &xrpc.Caller{Account: oauthAccount, Actor: oauthAccount, Kind: xrpc.KindOAuth, Scopes: []string{"atproto"}}, nil
+			scopes := []string{"atproto"}
+			switch row := authMatrix()[xrpc.MethodFrom(r.Context())]; token {
+			case "the-scope":
+				scopes = append(scopes, row.scope)
+			case "other-scopes":
+				scopes = append(scopes, scopesWithout(row.scope)...)
+			}
+			return &xrpc.Caller{Account: oauthAccount, Actor: oauthAccount, Kind: xrpc.KindOAuth, Scopes: scopes}, nil
 		})}
 	})
 	alice, carol, dave := srv.CreateAccount("alice"), srv.CreateAccount("carol"), srv.CreateAccount("dave")
@@ -288,6 +320,9 @@ func TestAuthMatrix(t *testing.T) {
 		},
 		"service token": func(nsid string) []string { return []string{"Bearer " + service(nsid)} },
 		"OAuth":         func(string) []string { return []string{"DPoP token"} },
+
+		"OAuth with the scope":        func(string) []string { return []string{"DPoP the-scope"} },
+		"OAuth with all other scopes": func(string) []string { return []string{"DPoP other-scopes"} },
 	}
 	// Parameters come before authentication: these are good for every query.
 	params := url.Values{

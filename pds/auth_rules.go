@@ -3,13 +3,10 @@ package pds
 import (
 	"context"
 	"errors"
-	"fmt"
 	"mime"
 	"net/http"
-	"net/url"
-	"slices"
-	"strings"
 
+	"github.com/pdskit/pdskit/oauth/scope"
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
 )
@@ -32,9 +29,9 @@ type accessRule struct {
 
 	refuseDeactivated bool
 
-	// What an OAuth caller needs: the scope, or any at all. Neither: OAuth
-	// callers are refused.
-	oauth    string
+	// What an OAuth caller must be allowed, or whether any caller will do.
+	// Neither: OAuth callers are refused.
+	oauth    scope.Permission
 	oauthAny bool
 }
 
@@ -71,7 +68,7 @@ func (r *accessRule) allows(c *xrpc.Caller) error {
 		if r.oauthAny {
 			return nil
 		}
-		if r.oauth == "" {
+		if r.oauth == nil {
 			return xrpc.Forbidden("OAuth credentials are not supported for this endpoint")
 		}
 		return requireScope(c, r.oauth)
@@ -236,8 +233,7 @@ func (s *Server) uploadRule() xrpc.Rule {
 			if err != nil {
 				name = "application/octet-stream"
 			}
-			kind, _, _ := strings.Cut(name, "/")
-			if err := requireScope(c, "blob:"+name, "blob:"+kind+"/*", "blob:*/*"); err != nil {
+			if err := requireScope(c, scope.Blob{MimeType: name}); err != nil {
 				return err
 			}
 		}
@@ -247,50 +243,13 @@ func (s *Server) uploadRule() xrpc.Rule {
 
 // importRule is for importRepo.
 func (s *Server) importRule() xrpc.Rule {
-	return s.access(accessRule{oauth: "account:repo?action=manage"})
-}
-
-func errScopeMissing(scope string) *xrpc.Error {
-	return xrpc.NewError(http.StatusForbidden, "ScopeMissingError", fmt.Sprintf("Missing required scope %q", scope))
-}
-
-// requireScope checks that a caller has one of some scopes, of which the first
-// is the one that an error names. Only OAuth callers have their scopes looked
-// at; what sessions may do is up to the method's rule.
-func requireScope(c *xrpc.Caller, scopes ...string) error {
-	if c.Kind != xrpc.KindOAuth {
-		return nil
-	}
-	for _, scope := range scopes {
-		if slices.Contains(c.Scopes, scope) {
-			return nil
-		}
-	}
-	return errScopeMissing(scopes[0])
-}
-
-// requireRPC checks that a caller may call a method of another service through
-// this one.
-func requireRPC(c *xrpc.Caller, method, aud string) error {
-	aud = url.QueryEscape(aud)
-	return requireScope(c, "rpc:"+method+"?aud="+aud, "rpc:"+method+"?aud=*", "rpc:*?aud="+aud)
-}
-
-// allowScope checks that the caller may do something to records of a
-// collection.
-func (s *Server) allowScope(ctx context.Context, action Action, collection string) error {
-	c := xrpc.CallerFrom(ctx)
-	if c == nil {
-		return xrpc.AuthMissing()
-	}
-	suffix := "?action=" + string(action)
-	return requireScope(c, "repo:"+collection+suffix, "repo:"+collection, "repo:*"+suffix, "repo:*")
+	return s.access(accessRule{oauth: scope.Account{Attr: "repo", Action: scope.Manage}})
 }
 
 // allowWrites checks the scope for a write and takes its points from the rate
 // limits of the account.
 func (s *Server) allowWrites(ctx context.Context, action Action, collection string) error {
-	if err := s.allowScope(ctx, action, collection); err != nil {
+	if err := allowScope(ctx, collection, action); err != nil {
 		return err
 	}
 	return s.takeWritePoints(ctx, pointsOf(action))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/pdskit/pdskit/oauth/scope"
 	"github.com/pdskit/pdskit/xrpc"
 )
 
@@ -13,7 +14,7 @@ type updateHandleInput struct {
 
 func (s *Server) updateHandle() xrpc.Method {
 	return xrpc.Procedure("com.atproto.identity.updateHandle",
-		s.access(accessRule{scopes: standardAccess, oauth: "identity:handle"}),
+		s.access(accessRule{scopes: standardAccess, oauth: scope.Identity{Attr: "handle"}}),
 		func(ctx context.Context, in *updateHandleInput) (*xrpc.None, error) {
 			c := xrpc.CallerFrom(ctx)
 			return nil, s.setHandle(ctx, c.Account, in.Handle, false, causeOf(c))

@@ -184,8 +184,7 @@ func TestPreferencesOfOthersForModeration(t *testing.T) {
 	}
 }
 
-// OAuth callers come from an authenticator of the embedder; their scopes are
-// compared literally.
+// OAuth callers come from an authenticator of the embedder.
 func TestOAuthScopes(t *testing.T) {
 	t.Parallel()
 	var caller xrpc.Caller
@@ -202,7 +201,8 @@ func TestOAuthScopes(t *testing.T) {
 	alice := srv.CreateAccount("alice")
 	params := url.Values{"aud": {"did:web:api.example.com#x"}, "lxm": {"app.bsky.feed.getFeed"}}
 	record := map[string]any{"repo": alice.DID, "collection": "com.example.note", "record": map[string]any{}}
-	aud := "?aud=" + url.QueryEscape("did:web:api.example.com#bsky_appview")
+	const aud = "?aud=did:web:api.example.com%23bsky_appview"
+	const generic = "transition:generic"
 	for _, c := range []struct {
 		nsid  string
 		call  func() error
@@ -210,24 +210,26 @@ func TestOAuthScopes(t *testing.T) {
 		alike []string
 	}{
 		{getServiceAuth, func() error { return get(t, srv, getServiceAuth, "DPoP token", params, nil) },
-			"rpc:app.bsky.feed.getFeed?aud=" + url.QueryEscape("did:web:api.example.com#x"),
-			[]string{"rpc:app.bsky.feed.getFeed?aud=*", "rpc:*?aud=" + url.QueryEscape("did:web:api.example.com#x")}},
+			"rpc:app.bsky.feed.getFeed?aud=did:web:api.example.com%23x",
+			[]string{"rpc:app.bsky.feed.getFeed?aud=*", "rpc:*?aud=did%3Aweb%3Aapi.example.com#x", generic,
+				"rpc?lxm=app.bsky.feed.getPosts&lxm=app.bsky.feed.getFeed&aud=did:web:api.example.com%23x"}},
 		{getPreferences, func() error { return get(t, srv, getPreferences, "DPoP token", nil, nil) },
-			"rpc:" + getPreferences + aud, []string{"rpc:" + getPreferences + "?aud=*"}},
+			"rpc:" + getPreferences + aud, []string{"rpc:" + getPreferences + "?aud=*", generic}},
 		{putPreferences, func() error { return setPreferences(t, srv, "DPoP token", "[]") },
-			"rpc:" + putPreferences + aud, []string{"rpc:*" + aud}},
+			"rpc:" + putPreferences + aud, []string{"rpc:*" + aud, generic}},
 		{"com.atproto.repo.createRecord", func() error { return post(t, srv, "com.atproto.repo.createRecord", "DPoP token", record, nil) },
-			"repo:com.example.note?action=create", []string{"repo:com.example.note", "repo:*", "repo:*?action=create"}},
+			"repo:com.example.note?action=create", []string{"repo:com.example.note", "repo:*", "repo:*?action=create", generic,
+				"repo?collection=com.example.a&collection=com.example.note&action=update&action=create"}},
 		{uploadBlobNSID, func() error {
 			h := http.Header{"Authorization": {"DPoP token"}, "Content-Type": {"image/png; x=y"}}
 			_, err := srv.Call(t.Context(), http.MethodPost, uploadBlobNSID, nil, h, []byte("a blob"))
 			return err
-		}, "blob:image/png", []string{"blob:image/*", "blob:*/*"}},
+		}, "blob:image/png", []string{"blob:image/*", "blob:*/*", "blob?accept=text/html&accept=Image/PNG", generic}},
 		{"com.atproto.server.deactivateAccount", func() error {
 			return post(t, srv, "com.atproto.server.deactivateAccount", "DPoP token", map[string]any{}, nil)
 		}, "account:status?action=manage", nil},
 	} {
-		for _, scopes := range [][]string{nil, {"atproto"}, {c.need + "x"}, {"repo:com.example.other"}} {
+		for _, scopes := range [][]string{nil, {"atproto"}, {c.need + "x"}, {"repo:com.example.other"}, {"transition:chat.bsky transition:email"}} {
 			caller = xrpc.Caller{Account: alice.DID, Actor: alice.DID, Kind: xrpc.KindOAuth, Scopes: scopes}
 			err := c.call()
 			wantError(t, err, 403, "ScopeMissingError")

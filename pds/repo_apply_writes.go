@@ -46,6 +46,10 @@ func (s *Server) applyWrites() xrpc.Method {
 			if len(in.Writes) > s.cfg.Limits.Writes {
 				return nil, xrpc.InvalidRequest(fmt.Sprintf("Too many writes. Max: %d", s.cfg.Limits.Writes))
 			}
+			allow, err := writeScopes(ctx)
+			if err != nil {
+				return nil, err
+			}
 			points := 0
 			for i, wr := range in.Writes {
 				op := Op{Collection: syntax.NSID(wr.Collection), RKey: syntax.RecordKey(wr.RKey)}
@@ -59,7 +63,7 @@ func (s *Server) applyWrites() xrpc.Method {
 				default:
 					return nil, xrpc.InvalidRequest(fmt.Sprintf("Input/writes/%d has the unknown $type %q", i, wr.Type))
 				}
-				if err := s.allowScope(ctx, op.Action, wr.Collection); err != nil {
+				if err := allow(wr.Collection, op.Action); err != nil {
 					return nil, err
 				}
 				points += pointsOf(op.Action)

@@ -26,10 +26,8 @@ func (s *Server) putRecord() xrpc.Method {
 			if err != nil {
 				return nil, err
 			}
-			for _, action := range []Action{Create, Update} {
-				if err := s.allowScope(ctx, action, in.Collection); err != nil {
-					return nil, err
-				}
+			if err := allowScope(ctx, in.Collection, Create, Update); err != nil {
+				return nil, err
 			}
 			if err := s.takeWritePoints(ctx, updatePoints); err != nil {
 				return nil, err

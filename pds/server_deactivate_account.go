@@ -6,6 +6,7 @@ import (
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
+	"github.com/pdskit/pdskit/oauth/scope"
 	"github.com/pdskit/pdskit/xrpc"
 )
 
@@ -15,7 +16,7 @@ type deactivateAccountInput struct {
 
 func (s *Server) deactivateAccount() xrpc.Method {
 	return xrpc.Procedure("com.atproto.server.deactivateAccount",
-		s.access(accessRule{scopes: fullAccess, takendown: true, oauth: "account:status?action=manage"}),
+		s.access(accessRule{scopes: fullAccess, takendown: true, oauth: scope.Account{Attr: "status", Action: scope.Manage}}),
 		func(ctx context.Context, in *deactivateAccountInput) (*xrpc.None, error) {
 			var after time.Time
 			if in.DeleteAfter != "" {

@@ -3,6 +3,7 @@ package pds
 import (
 	"context"
 
+	"github.com/pdskit/pdskit/oauth/scope"
 	"github.com/pdskit/pdskit/xrpc"
 )
 
@@ -16,7 +17,7 @@ func (s *Server) getSession() xrpc.Method {
 				return nil, err
 			}
 			info := s.sessionInfo(ctx, a)
-			if requireScope(caller, "account:email", "account:email?action=read", "account:email?action=manage") != nil {
+			if requireScope(caller, scope.Account{Attr: "email", Action: scope.Read}) != nil {
 				info.Email, info.EmailConfirmed = "", nil
 			}
 			return &info, nil
