@@ -136,7 +136,8 @@ type Tx interface {
 }
 
 // As returns the first store in s's chain of wrappers that is a T. A wrapper
-// is a Store with a method Unwrap() Store.
+// is a Store with a method Unwrap() Store; without that method what is below
+// it, such as the Guard of [GuardOf], is not found.
 func As[T any](s Store) (T, bool) {
 	for {
 		if t, ok := s.(T); ok {

@@ -75,9 +75,10 @@ type Store struct {
 
 var _ storage.Store = (*Store)(nil)
 
-// Open opens the database file, which it creates if there is none, and takes
-// exclusive ownership of it until Close. Generations that were not published
-// are dropped.
+// Open opens the database file, which it creates if there is none, in a folder
+// that must exist, and takes exclusive ownership of it until Close. Generations
+// that were not published are dropped. The error is a [*LockedError] if another
+// Store has the file.
 func Open(path string, opts Options) (*Store, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
