@@ -206,7 +206,7 @@ func meetGroups(a, b *rpcGroup) rpcGroup {
 // of them, or else a new one, which is nil rather than empty.
 func without(list []string, drop func(string) bool) []string {
 	if !slices.ContainsFunc(list, drop) {
-		return list[:len(list):len(list)]
+		return slices.Clip(list)
 	}
 	var out []string
 	for _, value := range list {

@@ -118,7 +118,7 @@ func (s *Set) index(scope *Scope) {
 		case methods[0] == wildcard:
 			group.any = everyMethod
 		case group.methods == nil:
-			group.methods = methods[:len(methods):len(methods)]
+			group.methods = slices.Clip(methods)
 		default:
 			group.methods = append(group.methods, methods...)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"testing"
 
@@ -64,9 +65,7 @@ func TestNodesOfAllAges(t *testing.T) {
 		}
 		want := map[cid.Cid][]byte{c.Head.CID: c.Head.Commit}
 		for _, m := range []map[cid.Cid][]byte{nodes, records} {
-			for c, data := range m {
-				want[c] = data
-			}
+			maps.Copy(want, m)
 		}
 		checkBlocks(t, s, r.did, want, c.OldNodes)
 	}
