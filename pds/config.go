@@ -194,7 +194,7 @@ type Limits struct {
 	RefreshGrace    time.Duration // life of a used refresh token: 2 h
 	Sessions        int           // sessions of one account, then the oldest ends: 500
 	BackfillWindow  time.Duration // how far a firehose cursor may reach back: 24 h
-	EventAge        time.Duration // events older than this are pruned: 3 days
+	EventAge        time.Duration // events older than this and BackfillWindow are pruned: 3 days
 	RingBytes       int           // encoded events kept in memory: 64 MB
 	StallTime       time.Duration // a subscriber behind the ring without progress: 30 s
 	TemporaryBlob   time.Duration // life of an unreferenced upload: 24 h
