@@ -22,8 +22,8 @@ type Kind struct {
 	Check func(Values) error
 	// Meet returns the texts of scopes that together grant what both a and b
 	// grant, and nothing else; texts that are invalid or of other kinds are
-	// ignored. If it is nil, two scopes have something in common only if they
-	// are the same.
+	// ignored. It is called for each pair of different scopes of the kind. If
+	// it is nil, two scopes have something in common only if they are the same.
 	Meet func(a, b Values) []string
 }
 

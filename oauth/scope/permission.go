@@ -106,8 +106,9 @@ func mediaType(s string) string {
 	return strings.ToLower(strings.Trim(s, " \t"))
 }
 
-// Allows reports whether one of the scopes allows something. Nothing is allowed
-// by a nil Set, and by scopes "include:" that are not expanded.
+// Allows reports whether the scopes allow something. Nothing is allowed by a nil
+// Set, and by scopes "include:" that are not expanded; and nil and pointers are
+// nobody's permission.
 func (s *Set) Allows(p Permission) bool {
 	if s == nil {
 		return false
