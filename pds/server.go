@@ -114,6 +114,11 @@ func (s *Server) Replace(m xrpc.Method) {
 // Methods returns all methods, in order of their NSIDs.
 func (s *Server) Methods() []xrpc.Method { return s.xrpc.Methods() }
 
+// Verify checks every method against its lexicon, if Config.Catalog has one,
+// which otherwise happens at the first request. Call it in a test of a program
+// that adds methods.
+func (s *Server) Verify() error { return s.xrpc.Verify() }
+
 // ServeHTTP serves XRPC and the other routes of a PDS.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer xrpc.BoundDrain(w, r, s.cfg.Limits.MediaUploadIdle)
