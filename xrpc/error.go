@@ -30,7 +30,7 @@ func NewError(status int, name, message string) *Error {
 // Error returns what goes into the log, with the cause.
 func (e *Error) Error() string {
 	name, message := e.wire()
-	if e != nil && e.cause != nil {
+	if e != nil && e.cause != nil && e.cause.Error() != message {
 		return fmt.Sprintf("xrpc: %d %s: %s: %v", e.status(), name, message, e.cause)
 	}
 	return fmt.Sprintf("xrpc: %d %s: %s", e.status(), name, message)

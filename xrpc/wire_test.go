@@ -129,6 +129,13 @@ func TestErrorHeaderAndUnwrap(t *testing.T) {
 	if base.Header != nil || !errors.Is(err, inner) || errors.Is(base, inner) {
 		t.Error("WithHeader and WithCause must copy")
 	}
+	if got := err.Error(); got != "xrpc: 401 use_dpop_nonce: nonce: inner" {
+		t.Errorf("Error() = %q", got)
+	}
+	// A cause that the client is told anyway is not said twice.
+	if got := base.WithCause(errors.New("nonce")).Error(); got != "xrpc: 401 use_dpop_nonce: nonce" {
+		t.Errorf("Error() = %q", got)
+	}
 	srv := newServer(t, xrpc.Config{}, failing("com.example.fail", err))
 	res := request{target: "/xrpc/com.example.fail"}.send(t, srv)
 	if res.Header.Get("DPoP-Nonce") != "n1" {
