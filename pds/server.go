@@ -44,7 +44,6 @@ type Server struct {
 	firehose  *firehose
 	exports   *spoolPool
 	imports   chan struct{} // one element for each import that runs
-	importing sync.Map      // the accounts whose imports run
 }
 
 // New makes a server from a configuration. It returns an error that names the
