@@ -11,6 +11,10 @@ import (
 // ephemeral, such as sessions, tokens, preferences, jobs and the state of
 // extensions. A document is invisible from the moment it expires by the
 // store's clock.
+//
+// Kinds without a dot, such as "session", belong to the packages of this
+// module. A program that keeps documents of its own in the store of a server
+// gives them kinds with one, such as "com.example.greeting".
 type Docs interface {
 	// GetDoc returns a document, or [ErrNotFound].
 	GetDoc(kind, key string) (Doc, error)

@@ -35,7 +35,7 @@ func ExampleAs() {
 	defer store.Close()
 
 	err = store.Update(ctx, func(tx storage.Tx) error {
-		_, err := tx.PutDoc(storage.Doc{Kind: "greeting", Key: "first", Value: []byte("hello")})
+		_, err := tx.PutDoc(storage.Doc{Kind: "com.example.greeting", Key: "first", Value: []byte("hello")})
 		return err
 	})
 	if err != nil {
