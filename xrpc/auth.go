@@ -91,13 +91,13 @@ func Public() Rule { return Rule{access: accessPublic} }
 
 // Optional is for methods that may be called without credentials. Bad ones
 // are an error all the same. check, if not nil, sees callers only.
-func Optional(check func(ctx context.Context, c *Caller) error) Rule {
+func Optional(check Check) Rule {
 	return Rule{access: accessOptional, check: check}
 }
 
 // Required is for methods that need credentials. check may be nil: then every
 // caller that an authenticator knows will do, of whatever kind.
-func Required(check func(ctx context.Context, c *Caller) error) Rule {
+func Required(check Check) Rule {
 	return Rule{access: accessRequired, check: check}
 }
 
