@@ -109,8 +109,9 @@ type OpResult struct {
 // written; so it is for a batch without Account or Actor, which is a mistake of
 // the program and no *xrpc.Error. After any other error the fate of the batch
 // is unknown. Apply may be called concurrently;
-// the writes of one account run one after another. Calling it from inside work
-// on the same account fails.
+// the writes of one account run one after another. A part of the server that
+// is called during a write, such as [Keys], cannot write to the same account:
+// its Apply fails.
 func (s *Server) Apply(ctx context.Context, b Batch) (*Result, error) {
 	if b.Account == "" || b.Actor == "" {
 		return nil, errors.New("pds: a Batch needs Account and Actor")

@@ -79,7 +79,8 @@ type Config struct {
 	// Info is shown by describeServer and the landing page.
 	Info Info
 
-	// Mailer sends mail. Default: [LogMailer] over Logger.
+	// Mailer sends mail. Default: [LogMailer] over Logger; without a Logger
+	// mail, and with it the codes that users wait for, goes nowhere.
 	Mailer Mailer
 
 	// Transport is used for requests to crawlers and, later, to other

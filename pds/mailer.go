@@ -13,7 +13,8 @@ type Mail struct {
 }
 
 // Mailer sends mail. Send may be called concurrently; the server gives up when
-// ctx ends.
+// ctx ends. The client that caused the mail waits for it, and gets an
+// UpstreamFailure if Send fails, without the text of the error.
 type Mailer interface {
 	Send(ctx context.Context, m Mail) error
 }
