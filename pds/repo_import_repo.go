@@ -32,13 +32,17 @@ func (s *Server) importRepo() xrpc.Method {
 			if s.cfg.RefuseImports {
 				return nil, xrpc.InvalidRequest("Service is not accepting repo imports")
 			}
+			caller := xrpc.CallerFrom(ctx)
+			if _, running := s.importing.LoadOrStore(caller.Account, true); running {
+				return nil, xrpc.NewError(http.StatusServiceUnavailable, "NotEnoughResources", "An import of this account is running")
+			}
+			defer s.importing.Delete(caller.Account)
 			select {
 			case s.imports <- struct{}{}:
 				defer func() { <-s.imports }()
 			default:
 				return nil, xrpc.NewError(http.StatusServiceUnavailable, "NotEnoughResources", "Too many imports are running")
 			}
-			caller := xrpc.CallerFrom(ctx)
 			if err := s.importCAR(ctx, caller.Account, cause{caller.Actor, caller.Client}, up); err != nil {
 				return nil, err
 			}

@@ -44,6 +44,8 @@ type Server struct {
 	firehose  *firehose
 	exports   *spoolPool
 	imports   chan struct{} // one element for each import that runs
+	importing sync.Map      // of syntax.DID: the accounts whose imports run
+	refreshes xrpc.Limiter  // of lookups that a bad signature causes
 }
 
 // New makes a server from a configuration. It returns an error that names the
@@ -65,6 +67,7 @@ func New(cfg Config) (*Server, error) {
 		own:       make(map[string]bool),
 		exports:   newSpoolPool(cfg.Limits.Exports, cfg.Limits.SpoolMemory, cfg.Limits.SpoolDisk),
 		imports:   make(chan struct{}, cfg.Limits.Imports),
+		refreshes: xrpc.NewMemoryLimiter(cfg.Clock.Now, maxRefreshedDIDs),
 	}
 	s.firehose = newFirehose(s.store, s.clock, s.log, cfg.Limits)
 	s.xrpc, err = xrpc.NewServer(xrpc.Config{

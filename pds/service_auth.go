@@ -188,6 +188,13 @@ func (s *Server) isAudience(aud string) bool {
 	return aud == string(s.cfg.ServiceDID) || aud == string(s.cfg.ServiceDID)+"#atproto_pds"
 }
 
+// refreshLimit is how often a bad signature makes the server look up the
+// issuer's document anew.
+var refreshLimit = xrpc.Limit{Points: 3, Window: time.Minute}
+
+// maxRefreshedDIDs bounds the memory of refreshLimit.
+const maxRefreshedDIDs = 10_000
+
 // verifyServiceSignature checks a signature with a key of an identity. If the
 // key that is known does not fit, the identity is resolved anew, once: the key
 // may have been changed.
@@ -200,12 +207,16 @@ func (s *Server) verifyServiceSignature(ctx context.Context, t *jwt, did syntax.
 	if ok {
 		return nil
 	}
-	if ident, err = s.cfg.Directory.Refresh(ctx, did); err != nil {
-		return issuerFailure(err)
-	}
-	if ident.Keys[name].PublicKeyMultibase != key {
-		if _, ok := verifiedBy(t, ident, name); ok {
-			return nil
+	// The key may be a new one: look again, but not at every bad signature.
+	allowed, err := s.refreshes.Take(ctx, "service-key", string(did), 1, refreshLimit)
+	if err == nil && allowed.Allowed {
+		if ident, err = s.cfg.Directory.Refresh(ctx, did); err != nil {
+			return issuerFailure(err)
+		}
+		if ident.Keys[name].PublicKeyMultibase != key {
+			if _, ok := verifiedBy(t, ident, name); ok {
+				return nil
+			}
 		}
 	}
 	return errService("BadJwtSignature", "jwt signature does not match jwt issuer")

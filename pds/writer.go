@@ -350,9 +350,12 @@ func (w *writer) commit(ctx context.Context, ch *change) (*pending, error) {
 	}
 	if err != nil {
 		w.loaded, w.tree = false, nil
-		if errors.Is(err, storage.ErrNotFound) {
+		switch {
+		case errors.Is(err, storage.ErrNotFound):
 			// A node has gone: the head has moved since it was read.
 			return nil, fmt.Errorf("%w: %w", storage.ErrConflict, err)
+		case errors.Is(err, repo.ErrTooLarge):
+			return nil, xrpc.InvalidRequest("Too many record keys fall into one node of the tree").WithCause(err)
 		}
 		return nil, err
 	}

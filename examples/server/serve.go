@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/pdskit/pdskit/identity"
 	"github.com/pdskit/pdskit/pds"
@@ -72,13 +73,44 @@ func serve(ctx context.Context, set *settings, warnings []string, stderr io.Writ
 		log.Info("made a master key, which seals signing keys: keep a copy of it apart from the data", "file", masterFile)
 	}
 	log.Info("serving", "url", cfg.PublicURL, "port", set.port, "data", set.dataDir, "handles", cfg.HandleDomains)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go watchStore(ctx, store, stop)
 	if directory != nil {
 		err = serveBeside(ctx, srv, withPLC(directory, srv), log, listeners)
 	} else {
 		err = srv.Serve(ctx, listeners...)
 	}
 	log.Info("stopped")
+	if cause := context.Cause(ctx); errors.Is(cause, sqlite.ErrPoisoned) {
+		err = errors.Join(err, cause)
+	}
 	return err
+}
+
+// storeCheck is how often watchStore looks.
+const storeCheck = time.Second
+
+// watchStore ends the server when the store can only be reopened, after a full
+// disk, for one: whatever supervises the process then starts it again.
+func watchStore(ctx context.Context, store storage.Store, stop context.CancelCauseFunc) {
+	tick := time.NewTicker(storeCheck)
+	defer tick.Stop()
+	for {
+		err := store.View(ctx, func(tx storage.Tx) error {
+			_, err := tx.LastSeq()
+			return err
+		})
+		if errors.Is(err, sqlite.ErrPoisoned) {
+			stop(fmt.Errorf("the server must be started again: %w", err))
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // newConfig puts the parts of the server together.
