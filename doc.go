@@ -28,8 +28,8 @@
 // # Imports point one way
 //
 // repo, identity, xrpc and storage do not import each other, except that
-// storage knows repo. oauth and live build on storage, pds on all of them, and
-// nothing on pds but what is above it. A test of this package fails when an
+// storage knows repo. oauth builds on storage and identity, pds on all of them,
+// and nothing on pds but what is above it. A test of this package fails when an
 // import points another way.
 //
 // # Vocabulary
