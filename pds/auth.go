@@ -119,7 +119,7 @@ func (s *Server) authenticateSession(ctx context.Context, token, nsid string) (*
 	case scopeAppPass, scopeAppPassPrivileged:
 		kind = xrpc.KindAppPassword
 	case scopeTakendown, scopeSignupQueued:
-		if !s.own[nsid] {
+		if !s.isOwn(nsid) {
 			return nil, errBadTokenScope()
 		}
 	default:
@@ -131,7 +131,7 @@ func (s *Server) authenticateSession(ctx context.Context, token, nsid string) (*
 	}
 	outdated := claims.outdated(account)
 	switch {
-	case account.TakedownRef != "" && (outdated || !s.own[nsid]):
+	case account.TakedownRef != "" && (outdated || !s.isOwn(nsid)):
 		return nil, errAccountTakedown()
 	case outdated:
 		return nil, errTokenRevoked()
@@ -140,6 +140,12 @@ func (s *Server) authenticateSession(ctx context.Context, token, nsid string) (*
 		Account: account.DID, Actor: account.DID, Kind: kind, Scopes: []string{claims.Scope},
 		Detail: &credential{scope: claims.Scope, account: account},
 	}, nil
+}
+
+// isOwn reports whether a method is one of this package, not added or replaced.
+func (s *Server) isOwn(nsid string) bool {
+	_, own := s.own.Load(nsid)
+	return own
 }
 
 // authenticateRefresh checks a refresh token. deleteSession takes expired ones

@@ -34,7 +34,7 @@ type Server struct {
 
 	// own are the methods with the rules of this package, see
 	// authenticateSession. Requests only read it.
-	own map[string]bool
+	own sync.Map
 
 	xrpc      *xrpc.Server
 	mux       http.Handler
@@ -64,7 +64,6 @@ func New(cfg Config) (*Server, error) {
 		clockID:   uint(binary.BigEndian.Uint16(id[:])) % 1024,
 		lanes:     lane.New[syntax.DID, writer](cfg.Limits.IdleLanes, cfg.Limits.LaneQueue),
 		passwords: newPasswordHasher(cfg.Limits),
-		own:       make(map[string]bool),
 		exports:   newSpoolPool(cfg.Limits.Exports, cfg.Limits.SpoolMemory, cfg.Limits.SpoolDisk),
 		imports:   make(chan struct{}, cfg.Limits.Imports),
 		refreshes: xrpc.NewMemoryLimiter(cfg.Clock.Now, maxRefreshedDIDs),
@@ -93,7 +92,7 @@ func New(cfg Config) (*Server, error) {
 	} {
 		s.xrpc.Handle(methods...)
 		for _, m := range methods {
-			s.own[m.NSID()] = true
+			s.own.Store(m.NSID(), true)
 		}
 	}
 	s.mux = s.routes()
@@ -101,16 +100,15 @@ func New(cfg Config) (*Server, error) {
 }
 
 // Handle adds methods, whose rules get the callers that the package comment
-// names. It panics if one is registered already; see [Server.Replace]. Call it
-// before the server serves.
+// names. It panics if one is registered already; see [Server.Replace].
 func (s *Server) Handle(methods ...xrpc.Method) { s.xrpc.Handle(methods...) }
 
 // Replace adds a method in place of the one with the same NSID, and panics if
-// there is none. The new one has no rule or limit of the old one. Call it
-// before the server serves.
+// there is none. The new one has no rule or limit of the old one. Requests that
+// run go on with the old one.
 func (s *Server) Replace(m xrpc.Method) {
+	s.own.Delete(m.NSID()) // first, so that nobody gets the new one by the old rules
 	s.xrpc.Replace(m)
-	delete(s.own, m.NSID())
 }
 
 // Methods returns all methods, in order of their NSIDs.
