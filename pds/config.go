@@ -101,6 +101,10 @@ type Config struct {
 	// Catalog holds the lexicons. Default: the built-in ones.
 	Catalog *lexicons.Catalog
 
+	// Middleware, if set, wraps the Server in ListenAndServe and Serve. A
+	// program that serves the Server itself wraps it there.
+	Middleware func(http.Handler) http.Handler
+
 	// Authenticators are asked before the built-in ones, in order. To the
 	// built-in methods a caller of theirs with KindSession and no Scopes is
 	// one who has signed in with the account's password, with KindAppPassword

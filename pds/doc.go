@@ -41,7 +41,7 @@
 // # Points of entry
 //
 // A program extends the server by replacing its parts in [Config]; by wrapping
-// it in HTTP middleware; by registering methods ([Server.Handle],
+// it in HTTP middleware (Config.Middleware); by registering methods ([Server.Handle],
 // [Server.Replace]); and by writing through [Server.Apply] and
 // [Server.CreateAccount]. A method gets its caller from xrpc.CallerFrom.
 //

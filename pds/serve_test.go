@@ -211,3 +211,30 @@ func TestStartTime(t *testing.T) {
 		t.Errorf("three of four starts took %v or more", fast)
 	}
 }
+
+// Middleware stands around everything that Serve serves.
+func TestServeWithMiddleware(t *testing.T) {
+	t.Parallel()
+	cfg := pdstest.New(t).Config
+	cfg.Middleware = func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Server", "ours")
+			next.ServeHTTP(w, r)
+		})
+	}
+	srv, err := pds.New(cfg)
+	ok(t, err)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	ok(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ctx, listener) }()
+	resp, err := http.Get("http://" + listener.Addr().String() + "/xrpc/_health")
+	ok(t, err)
+	ok(t, resp.Body.Close())
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Server") != "ours" {
+		t.Errorf("%s, Server %q", resp.Status, resp.Header.Get("Server"))
+	}
+	stop()
+	ok(t, <-served)
+}

@@ -148,8 +148,12 @@ func (s *Server) ListenAndServe(ctx context.Context, addr string) error {
 // Serve is like ListenAndServe, on listeners that exist already. It closes
 // them.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
+	var handler http.Handler = s
+	if s.cfg.Middleware != nil {
+		handler = s.cfg.Middleware(handler)
+	}
 	hs := &http.Server{
-		Handler:           s,
+		Handler:           handler,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,

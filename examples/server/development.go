@@ -1,20 +1,13 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/pdskit/pdskit/identity"
-	"github.com/pdskit/pdskit/pds"
 )
 
 // greet tells a newcomer what is there and what to try.
@@ -61,48 +54,4 @@ func withPLC(directory *identity.MemoryPLC, server http.Handler) http.Handler {
 		}
 		server.ServeHTTP(w, r)
 	})
-}
-
-const (
-	headerTimeout = 10 * time.Second
-	idleTimeout   = 90 * time.Second
-	drainTime     = 10 * time.Second
-)
-
-// serveBeside does what pds.Server.Serve does, with a handler around the
-// server: it serves and does the background work until ctx ends, then drains
-// requests and event streams.
-func serveBeside(ctx context.Context, srv *pds.Server, handler http.Handler, log *slog.Logger, listeners []net.Listener) error {
-	hs := &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout}
-	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	failed := make(chan error, len(listeners)+1)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := srv.Run(background); err != nil {
-			failed <- err
-		}
-	})
-	for _, l := range listeners {
-		wg.Go(func() {
-			if err := hs.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				failed <- err
-			}
-		})
-	}
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
-	}
-	drain, cancel := context.WithTimeout(background, drainTime)
-	defer cancel()
-	// The streams first: http.Server does not know of them.
-	if e := errors.Join(srv.Shutdown(drain), hs.Shutdown(drain)); e != nil {
-		hs.Close()
-		log.Warn("shutdown did not finish in time", "error", e)
-	}
-	stop()
-	wg.Wait()
-	return err
 }

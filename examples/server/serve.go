@@ -59,6 +59,9 @@ func serve(ctx context.Context, set *settings, warnings []string, stderr io.Writ
 	if err != nil {
 		return err
 	}
+	if directory != nil {
+		cfg.Middleware = func(srv http.Handler) http.Handler { return withPLC(directory, srv) }
+	}
 	srv, err := pds.New(cfg)
 	if err != nil {
 		return err
@@ -76,11 +79,7 @@ func serve(ctx context.Context, set *settings, warnings []string, stderr io.Writ
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go watchStore(ctx, store, stop)
-	if directory != nil {
-		err = serveBeside(ctx, srv, withPLC(directory, srv), log, listeners)
-	} else {
-		err = srv.Serve(ctx, listeners...)
-	}
+	err = srv.Serve(ctx, listeners...)
 	log.Info("stopped")
 	if cause := context.Cause(ctx); errors.Is(cause, sqlite.ErrPoisoned) {
 		err = errors.Join(err, cause)
