@@ -2,10 +2,8 @@ package pds_test
 
 import (
 	"errors"
-	"io"
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/pdskit/pdskit/pds/pdstest"
 )
@@ -28,34 +26,15 @@ func TestImportOncePerAccount(t *testing.T) {
 		return answer
 	}
 
-	body, feed := io.Pipe()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL+"/xrpc/com.atproto.repo.importRepo", body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header = header(alice)
-	done := make(chan error, 1)
-	go func() {
-		resp, err := http.DefaultClient.Do(r)
-		if err == nil {
-			err = resp.Body.Close()
-		}
-		done <- err
-	}()
-	deadline := time.Now().Add(20 * time.Second)
-	for short(alice).Status != http.StatusServiceUnavailable {
-		if time.Now().After(deadline) {
-			t.Fatal("a second import of the account is not refused")
-		}
-	}
+	feed, status := holdImport(t, alice, []byte{1}, func() bool { return short(alice).Status == http.StatusServiceUnavailable })
 	if e := short(bob); e.Status != http.StatusBadRequest {
 		t.Errorf("an import of another account: %v", e)
 	}
 	if err := feed.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-done; err != nil {
-		t.Fatal(err)
+	if got := <-status; got != http.StatusBadRequest {
+		t.Errorf("the first import, which was empty: %d", got)
 	}
 	if e := short(alice); e.Status != http.StatusBadRequest {
 		t.Errorf("an import after the first has ended: %v", e)

@@ -2,11 +2,13 @@ package pds_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/pds/pdstest"
@@ -18,40 +20,57 @@ func TestImportsAtATime(t *testing.T) {
 	srv := pdstest.New(t, func(c *pds.Config) { c.Limits.Imports = 1 })
 	alice, bob := srv.CreateAccount("alice"), srv.CreateAccount("bob")
 	car := newForeignRepo(t, alice.DID, someRecords(5)).car(t)
-	body, send := io.Pipe()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL+"/xrpc/"+importRepo, body)
-	ok(t, err)
-	r.Header = http.Header{"Authorization": {"Bearer " + alice.Access}, "Content-Type": {"application/vnd.ipld.car"}}
-	status := make(chan int)
-	go func() {
-		resp, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Error(err)
-			close(status)
-			return
-		}
-		resp.Body.Close()
-		status <- resp.StatusCode
-	}()
-	_, err = send.Write(car[:100])
-	ok(t, err)
-	// The first import has begun when another one is refused.
 	other := newForeignRepo(t, bob.DID, someRecords(5)).car(t)
-	for {
-		err := sendCAR(t, bob, other)
-		if err == nil {
-			continue
-		}
-		wantError(t, err, 503, "NotEnoughResources")
-		break
-	}
-	_, err = io.Copy(send, bytes.NewReader(car[100:]))
+	send, status := holdImport(t, alice, car[:100], func() bool {
+		var answer *pdstest.Error
+		return errors.As(sendCAR(t, bob, other[:1]), &answer) && answer.Status == 503 && answer.Name == "NotEnoughResources"
+	})
+	_, err := io.Copy(send, bytes.NewReader(car[100:]))
 	ok(t, err)
 	ok(t, send.Close())
 	if got := <-status; got != 200 {
 		t.Errorf("the first import: %d", got)
 	}
 	ok(t, sendCAR(t, bob, other))
+}
+
+// holdImport begins an import of an account, sends the first bytes of its body,
+// leaves the rest to the caller, and returns when running has seen that it
+// holds its place. One that was refused, because an attempt of running held the
+// place itself, is begun again.
+func holdImport(t *testing.T, a *pdstest.Account, first []byte, running func() bool) (send *io.PipeWriter, status <-chan int) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		body, send := io.Pipe()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.PDS.URL+"/xrpc/"+importRepo, body)
+		ok(t, err)
+		r.Header = http.Header{"Authorization": {"Bearer " + a.Access}, "Content-Type": {"application/vnd.ipld.car"}}
+		status := make(chan int, 1)
+		go func() {
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				status <- 0
+				return
+			}
+			resp.Body.Close()
+			status <- resp.StatusCode
+		}()
+		_, _ = send.Write(first) // fails if it was refused, which status tells
+		for refused := false; !refused; {
+			select {
+			case <-status:
+				refused = true
+			case <-time.After(5 * time.Millisecond): // so that the attempts do not hold the place all the time
+				if running() {
+					return send, status
+				}
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("the import does not begin")
+			}
+		}
+	}
 }
 
 // A lane that is full refuses further writes, of its account only.

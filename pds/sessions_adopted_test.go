@@ -9,6 +9,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -184,7 +185,7 @@ func TestForgedSessionTokens(t *testing.T) {
 // deadStore fails every transaction while it is dead.
 type deadStore struct {
 	storage.Store
-	dead bool
+	dead atomic.Bool
 }
 
 var errDead = errors.New("the disk is on fire")
@@ -192,14 +193,14 @@ var errDead = errors.New("the disk is on fire")
 func (s *deadStore) Unwrap() storage.Store { return s.Store }
 
 func (s *deadStore) View(ctx context.Context, fn func(storage.Tx) error) error {
-	if s.dead {
+	if s.dead.Load() {
 		return errDead
 	}
 	return s.Store.View(ctx, fn)
 }
 
 func (s *deadStore) Update(ctx context.Context, fn func(storage.Tx) error) error {
-	if s.dead {
+	if s.dead.Load() {
 		return errDead
 	}
 	return s.Store.Update(ctx, fn)
@@ -256,9 +257,9 @@ func TestStorageFailureIsNoAuthError(t *testing.T) {
 				alice.Login()
 				auth = "Bearer " + alice.Refresh
 			}
-			store.dead = true
+			store.dead.Store(true)
 			err := call(t, srv, verb, nsid, auth, params, in, nil)
-			store.dead = false
+			store.dead.Store(false)
 			wantError(t, err, 500, "InternalServerError")
 			var e *pdstest.Error
 			if errors.As(err, &e) && strings.Contains(e.Message, "fire") {
