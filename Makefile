@@ -42,8 +42,9 @@ test: ## the tests, as the README has it
 	go test ./...
 
 .PHONY: race
-race: ## the tests under the race detector
-	go test -race -timeout 20m $(PKG)
+race: ## the tests under the race detector: in short, but the concurrent writers in full
+	go test -race -short -timeout 10m $(PKG)
+	go test -race -timeout 10m -run '^(TestConcurrentWriters|TestNoLostUpdates|TestSwapCommit)' ./pds
 
 .PHONY: lint
 lint: $(GOLANGCI) ## the linters of .golangci.yml
