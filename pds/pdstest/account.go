@@ -15,7 +15,7 @@ import (
 
 // Account is an account on a test server.
 type Account struct {
-	PDS      *PDS
+	PDS      *PDS `json:"-"`
 	DID      syntax.DID
 	Handle   syntax.Handle
 	Email    string
