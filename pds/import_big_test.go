@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -161,8 +161,7 @@ func TestImportBigRepo(t *testing.T) {
 	idle := peakRSS(t, child.Process.Pid)
 
 	// Another account writes all the while.
-	var phase atomic.Pointer[[]time.Duration]
-	phase.Store(new([]time.Duration))
+	var phase latencies
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	writeOne := func(i int) {
 		begin := time.Now()
@@ -173,13 +172,12 @@ func TestImportBigRepo(t *testing.T) {
 		if err != nil {
 			t.Errorf("a write meanwhile: %v", err)
 		}
-		list := phase.Load()
-		*list = append(*list, time.Since(begin))
+		phase.add(time.Since(begin))
 	}
 	for i := range 100 {
 		writeOne(i)
 	}
-	alone := phase.Swap(new([]time.Duration))
+	alone := phase.take()
 	go func() {
 		defer close(stopped)
 		for i := 0; ; i++ {
@@ -211,10 +209,10 @@ func TestImportBigRepo(t *testing.T) {
 		t.Fatalf("importRepo: %d %s", resp.StatusCode, body)
 	}
 	took, used := time.Since(begin), childCPU(t, child.Process.Pid)-cpu
-	during := phase.Swap(new([]time.Duration))
+	during := phase.take()
 	imported := peakRSS(t, child.Process.Pid)
 	t.Logf("import of %d records, %d MB: %v, %v of CPU, peak RSS %d MB (%d idle); writes meanwhile: %s; before: %s",
-		n, stat.Size()>>20, took.Round(time.Millisecond), used, imported>>20, idle>>20, percentiles(*during), percentiles(*alone))
+		n, stat.Size()>>20, took.Round(time.Millisecond), used, imported>>20, idle>>20, percentiles(during), percentiles(alone))
 
 	begin, cpu = time.Now(), childCPU(t, child.Process.Pid)
 	resp, err = http.Get(info.URL + "/xrpc/com.atproto.sync.getRepo?" + url.Values{"did": {string(info.Big.DID)}}.Encode())
@@ -237,16 +235,37 @@ func TestImportBigRepo(t *testing.T) {
 	<-stopped
 	exported := peakRSS(t, child.Process.Pid)
 	t.Logf("export of %d blocks: %v, %v of CPU, peak RSS %d MB; writes meanwhile: %s",
-		blocks, took.Round(time.Millisecond), used, exported>>20, percentiles(*phase.Load()))
+		blocks, took.Round(time.Millisecond), used, exported>>20, percentiles(phase.take()))
 	if !found || blocks < n {
 		t.Errorf("%d blocks, the root among them: %v", blocks, found)
 	}
 	if exported > 256<<20 {
 		t.Errorf("peak RSS %d MB", exported>>20)
 	}
-	if p99 := percentile(*during, 99); given > 0 && p99 > 50*time.Millisecond {
+	if p99 := percentile(during, 99); given > 0 && p99 > 50*time.Millisecond {
 		t.Errorf("writes of another account: p99 %v", p99)
 	}
+}
+
+// latencies collects durations from several goroutines.
+type latencies struct {
+	mu   sync.Mutex
+	list []time.Duration
+}
+
+func (l *latencies) add(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = append(l.list, d)
+}
+
+// take returns what was collected since the last call.
+func (l *latencies) take() []time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := l.list
+	l.list = nil
+	return list
 }
 
 func percentile(d []time.Duration, p int) time.Duration {
