@@ -9,7 +9,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/atdata"
 	"github.com/bluesky-social/indigo/atproto/lexicon"
 
-	"github.com/pdskit/pdskit/xrpc/internal/strictjson"
+	"github.com/pdskit/pdskit/internal/strictjson"
 )
 
 const noMax = math.MaxInt

@@ -9,7 +9,7 @@ import (
 
 	"github.com/bluesky-social/indigo/atproto/atdata"
 
-	"github.com/pdskit/pdskit/xrpc/internal/strictjson"
+	"github.com/pdskit/pdskit/internal/strictjson"
 )
 
 // A ValidationError says which part of a value breaks which rule of its

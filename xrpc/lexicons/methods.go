@@ -7,7 +7,7 @@ import (
 	"net/url"
 	"strconv"
 
-	"github.com/pdskit/pdskit/xrpc/internal/strictjson"
+	"github.com/pdskit/pdskit/internal/strictjson"
 )
 
 // ErrUnknown is returned when the catalog has no schema for a method.

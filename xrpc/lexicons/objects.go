@@ -5,7 +5,7 @@ import (
 
 	"github.com/bluesky-social/indigo/atproto/lexicon"
 
-	"github.com/pdskit/pdskit/xrpc/internal/strictjson"
+	"github.com/pdskit/pdskit/internal/strictjson"
 )
 
 // maxProps is the number of properties whose presence one word tells.

@@ -9,7 +9,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 	"github.com/rivo/uniseg"
 
-	"github.com/pdskit/pdskit/xrpc/internal/strictjson"
+	"github.com/pdskit/pdskit/internal/strictjson"
 )
 
 type stringDef struct {

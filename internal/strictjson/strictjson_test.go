@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pdskit/pdskit/xrpc/internal/strictjson"
+	"github.com/pdskit/pdskit/internal/strictjson"
 )
 
 func TestCheck(t *testing.T) {
@@ -34,6 +34,24 @@ func TestCheck(t *testing.T) {
 	} {
 		if got, err := strictjson.Check([]byte(in)); err == nil {
 			t.Errorf("%.40q passed as %.40q", in, got)
+		}
+	}
+}
+
+func TestPlain(t *testing.T) {
+	for _, in := range []string{
+		`1.5`, ` -0.0e-10`, `1e999`, `99999999999999999999`, `{"$link":1,"$bytes":{}}`, `{"$link":"x","a":[]}`, `[[0]]`,
+	} {
+		s := strictjson.NewPlain([]byte(in), 2)
+		if err := s.Skip(); err != nil {
+			t.Errorf("%s: %v", in, err)
+		} else if err := s.End(); err != nil {
+			t.Errorf("%s: %v", in, err)
+		}
+	}
+	for _, in := range []string{``, `01`, `1.`, `.5`, `1e`, `+1`, `NaN`, `{"a":1,"\u0061":1}`, "\"\xff\"", `[[[]]]`, `[{"a":{}}]`, `[1 2]`} {
+		if err := strictjson.NewPlain([]byte(in), 2).Skip(); err == nil {
+			t.Errorf("%s passed", in)
 		}
 	}
 }

@@ -7,6 +7,9 @@
 // objects, and nesting deeper than [MaxDepth]. Integers written in another
 // way (1.0, 1e3, -0) are taken as integers, as any JavaScript does;
 // [Scanner.Canonical] returns the text with those in plain form.
+//
+// A Scanner made by [NewPlain] reads JSON of other protocols as strictly, but
+// without the data model: any number passes, and no key has a meaning.
 package strictjson
 
 import (
@@ -85,14 +88,22 @@ type edit struct {
 // A Scanner reads one JSON text. The zero value is not useful; see [New].
 // A Scanner is for one goroutine.
 type Scanner struct {
-	data  []byte
-	pos   int
-	depth int
-	edits []edit
+	data     []byte
+	pos      int
+	depth    int
+	maxDepth int
+	plain    bool // without the data model
+	edits    []edit
 }
 
 // New returns a Scanner over data, which it neither changes nor copies.
-func New(data []byte) *Scanner { return &Scanner{data: data} }
+func New(data []byte) *Scanner { return &Scanner{data: data, maxDepth: MaxDepth} }
+
+// NewPlain returns a Scanner over text that need not fit the data model, with
+// at most maxDepth objects and arrays open at once.
+func NewPlain(data []byte, maxDepth int) *Scanner {
+	return &Scanner{data: data, maxDepth: maxDepth, plain: true}
+}
 
 // Check reads one whole text, without regard to its meaning, and returns it
 // with integers in plain form. The result shares memory with data unless
@@ -200,6 +211,10 @@ func (s *Scanner) Skip() error {
 		_, err := s.RawString()
 		return err
 	case Number:
+		if s.plain {
+			_, err := s.number()
+			return err
+		}
 		_, err := s.Int()
 		return err
 	case Bool:
@@ -219,11 +234,12 @@ func (s *Scanner) skipObject() error {
 	at := s.pos
 	err := s.Object(func(key string) error {
 		keys++
-		switch key {
-		case "$link":
+		switch {
+		case s.plain:
+		case key == "$link":
 			special = key
 			return s.link()
-		case "$bytes":
+		case key == "$bytes":
 			special = key
 			return s.bytes()
 		}
@@ -387,7 +403,7 @@ func isDuplicate(seen *[]string, many *map[string]bool, key string) bool {
 
 func (s *Scanner) open(c byte) error {
 	s.space()
-	if s.depth == MaxDepth {
+	if s.depth == s.maxDepth {
 		return s.fail("nested too deeply")
 	}
 	if !s.take(c) {
@@ -430,32 +446,12 @@ func (s *Scanner) literal(word string) error {
 func (s *Scanner) Int() (int64, error) {
 	s.space()
 	from := s.pos
-	s.take('-')
-	digits := s.pos
-	if !s.digits() {
-		return 0, s.fail("expected a digit")
-	}
-	if s.data[digits] == '0' && s.pos-digits > 1 {
-		return 0, &SyntaxError{digits, "a number must not start with 0"}
-	}
-	plain := true
-	if s.take('.') {
-		plain = false
-		if !s.digits() {
-			return 0, s.fail("expected a digit")
-		}
-	}
-	if s.take('e') || s.take('E') {
-		plain = false
-		if !s.take('+') {
-			s.take('-')
-		}
-		if !s.digits() {
-			return 0, s.fail("expected a digit")
-		}
+	short, err := s.number()
+	if err != nil {
+		return 0, err
 	}
 	text := s.data[from:s.pos]
-	if plain && len(text) <= 16 && s.data[digits] != '0' {
+	if short {
 		n := parseShort(text)
 		if n > MaxInteger || n < -MaxInteger {
 			return 0, &SyntaxError{from, "integer out of range"}
@@ -475,6 +471,37 @@ func (s *Scanner) Int() (int64, error) {
 		s.Replace(from, form)
 	}
 	return n, nil
+}
+
+// number reads a number of any form. It is short if parseShort can tell its
+// value, and that is not 0, which JSON can write as -0.
+func (s *Scanner) number() (short bool, err error) {
+	from := s.pos
+	s.take('-')
+	digits := s.pos
+	if !s.digits() {
+		return false, s.fail("expected a digit")
+	}
+	if s.data[digits] == '0' && s.pos-digits > 1 {
+		return false, &SyntaxError{digits, "a number must not start with 0"}
+	}
+	short = s.pos-from <= 16 && s.data[digits] != '0'
+	if s.take('.') {
+		short = false
+		if !s.digits() {
+			return false, s.fail("expected a digit")
+		}
+	}
+	if s.take('e') || s.take('E') {
+		short = false
+		if !s.take('+') {
+			s.take('-')
+		}
+		if !s.digits() {
+			return false, s.fail("expected a digit")
+		}
+	}
+	return short, nil
 }
 
 // parseShort parses up to 16 digits with an optional sign.
