@@ -19,6 +19,7 @@ import (
 
 	"github.com/pdskit/pdskit/identity"
 	"github.com/pdskit/pdskit/oauth/scope"
+	"github.com/pdskit/pdskit/oauth/ui"
 	"github.com/pdskit/pdskit/storage"
 )
 
@@ -90,6 +91,9 @@ type Config struct {
 
 	// Scopes is the language of scopes. Default: that of the protocol.
 	Scopes *scope.Grammar
+
+	// UI renders the pages. Default: that of package oauth/ui.
+	UI ui.UI
 
 	// SecondFactor asks for more than a password. Default: nothing more.
 	SecondFactor SecondFactor

@@ -1,0 +1,97 @@
+package oauth
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Server is an authorization server. It is an http.Handler, safe for concurrent
+// use, and starts nothing in the background: what expires in the store is
+// removed by the store.
+type Server struct {
+	cfg Config // with defaults
+	mux *http.ServeMux
+}
+
+// New makes a server of cfg, or says which field is wrong. It does no I/O.
+func New(cfg Config) (*Server, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, mux: http.NewServeMux()}
+	s.pages(s.mux)
+	return s, nil
+}
+
+// Handles reports whether a path is one of the server's, for programs that
+// serve other things beside it.
+func (s *Server) Handles(path string) bool {
+	switch path {
+	case pathProtectedResource, pathServerMetadata, pathChangePassword, "/account":
+		return true
+	}
+	return strings.HasPrefix(path, "/oauth/") || strings.HasPrefix(path, "/account/")
+}
+
+// Paths of the server. The pages add their own below /oauth/ and /account/.
+const (
+	pathProtectedResource = "/.well-known/oauth-protected-resource"
+	pathServerMetadata    = "/.well-known/oauth-authorization-server"
+	pathChangePassword    = "/.well-known/change-password"
+	pathJWKS              = "/oauth/jwks"
+	pathPAR               = "/oauth/par"
+	pathAuthorize         = "/oauth/authorize"
+	pathToken             = "/oauth/token"
+	pathRevoke            = "/oauth/revoke"
+)
+
+// ServeHTTP serves the protocol and the pages.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx := context.WithValue(r.Context(), originKey{}, origin{s.cfg.ClientIP(r), r.UserAgent()})
+	s.mux.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// origin is where a request comes from.
+type origin struct {
+	IP        netip.Addr
+	UserAgent string
+}
+
+type originKey struct{}
+
+// originOf returns where the request of a context comes from.
+func originOf(ctx context.Context) origin {
+	o, _ := ctx.Value(originKey{}).(origin)
+	return o
+}
+
+// now is the time.
+func (s *Server) now() time.Time { return s.cfg.Clock() }
+
+// hook tells the embedder of an event, and returns the embedder's refusal.
+func (s *Server) hook(ctx context.Context, e Event) error {
+	if s.cfg.Hook == nil {
+		return nil
+	}
+	o := originOf(ctx)
+	e.IP, e.UserAgent = o.IP, o.UserAgent
+	return s.cfg.Hook(ctx, e)
+}
+
+// limited returns how long a client has to wait that has used up one of the
+// rates, or zero.
+func (s *Server) limited(ctx context.Context, bucket, key string, rate Rate) time.Duration {
+	if rate.Points < 0 {
+		return 0
+	}
+	wait, err := s.cfg.Limiter.Take(ctx, bucket, key, rate)
+	if err != nil {
+		s.cfg.Logger.WarnContext(ctx, "oauth: limiter", "err", err)
+		return 0
+	}
+	return wait
+}
