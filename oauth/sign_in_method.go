@@ -1,0 +1,78 @@
+package oauth
+
+import (
+	"context"
+	"net/netip"
+	"net/url"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+)
+
+// SignInMethod is a further way in beside the password: a code sent by mail,
+// another identity provider. Each is a button on the sign-in page. What follows
+// is a row of steps; each step is a form that this server shows, or a visit to
+// another site that sends the browser back. Its methods may be called
+// concurrently, and never inside a transaction of the store. An account's
+// [SecondFactor] is asked for as after a password.
+type SignInMethod interface {
+	// ID names the method in forms and logs. It is fixed, and made of lower-case
+	// letters, digits and hyphens.
+	ID() string
+
+	// Title is what the button says, in the language of the page, such as "en".
+	Title(locale string) string
+
+	// Begin returns the first step.
+	Begin(ctx context.Context, a SignInAttempt) (*SignInStep, error)
+
+	// Continue takes what came back for a step: the fields of its form, or the
+	// query with which the other site sent the browser back. It returns who has
+	// signed in; or, with a DID that is empty, the next step, which may be the
+	// same one with a Problem. [ErrWrongCredentials] and [ErrCodeInvalid] end
+	// the attempt; the server counts them as it counts wrong passwords.
+	Continue(ctx context.Context, a SignInAttempt, state []byte, values url.Values) (syntax.DID, *SignInStep, error)
+}
+
+// SignInAttempt is somebody's attempt to sign in by a [SignInMethod].
+type SignInAttempt struct {
+	// State is random, and other for each step. A site to which the browser is
+	// sent hands it back as the parameter "state".
+	State string
+	// Callback is the URL at which the other site has to send the browser back.
+	// It is the same for all attempts by this method.
+	Callback string
+	// Account is the only account that may sign in, if there is such a
+	// restriction.
+	Account syntax.DID
+	// Device names the browser, as in [FactorAttempt].
+	Device string
+	Locale string
+	IP     netip.Addr
+}
+
+// SignInStep is a step of a [SignInMethod]. It has either Fields or Redirect.
+type SignInStep struct {
+	// State is kept by the server and handed to Continue. The browser never sees
+	// it. At most a few KB.
+	State []byte `json:"state,omitempty"`
+
+	// Redirect is an https URL to which the browser is sent.
+	Redirect string `json:"redirect,omitempty"`
+
+	// Title, Text, the texts of Fields and Problem are in the language of the
+	// page. They are shown as text, never as markup.
+	Title   string      `json:"title,omitempty"`
+	Text    string      `json:"text,omitempty"`
+	Problem string      `json:"problem,omitempty"` // why the step is asked for again
+	Fields  []StepField `json:"fields,omitempty"`
+}
+
+// StepField is an input of a [SignInStep].
+type StepField struct {
+	Name         string `json:"name"`           // lower-case letters and "_"; not one that the server uses itself: account, csrf, request, client_id, step
+	Kind         string `json:"kind,omitempty"` // a Kind constant of oauth/ui; empty: text
+	Label        string `json:"label,omitempty"`
+	Hint         string `json:"hint,omitempty"`
+	Autocomplete string `json:"autocomplete,omitempty"` // of HTML; empty: off
+	Required     bool   `json:"required,omitempty"`
+}
