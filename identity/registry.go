@@ -57,6 +57,12 @@ type Registry interface {
 	// *PLCError.
 	Update(ctx context.Context, did syntax.DID, change func(*Operation) error) error
 
+	// Sign is Update without the submission, for identities that somebody else
+	// is to change: it returns the signed operation, even one that makes no
+	// difference. Its errors are those of Update; what change has made of the
+	// operation may also match ErrInvalidOperation or ErrOperationTooLarge.
+	Sign(ctx context.Context, did syntax.DID, change func(*Operation) error) (*Operation, error)
+
 	// Tombstone ends an identity. One that has ended is no error.
 	Tombstone(ctx context.Context, did syntax.DID) error
 
@@ -171,21 +177,62 @@ func (r *PLCRegistry) Submit(ctx context.Context, did syntax.DID, op *Operation)
 // Update implements Registry.
 func (r *PLCRegistry) Update(ctx context.Context, did syntax.DID, change func(*Operation) error) error {
 	return r.follow(ctx, did, func(last *Operation) (*Operation, error) {
-		if last.Type == TypeTombstone {
-			return nil, fmt.Errorf("%w: %s", ErrTombstoned, did)
-		}
-		op := last.Normalize()
-		if err := change(op); err != nil {
+		op, err := changed(did, last, change)
+		if err != nil || op.SameContent(last) {
 			return nil, err
-		}
-		if op.Type != TypeOperation {
-			return nil, fmt.Errorf("%w: an update is a %s", ErrInvalidOperation, TypeOperation)
-		}
-		if op.SameContent(last) {
-			return nil, nil
 		}
 		return op, nil
 	})
+}
+
+// Sign implements Registry.
+func (r *PLCRegistry) Sign(ctx context.Context, did syntax.DID, change func(*Operation) error) (*Operation, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	last, err := r.client.LastOperation(ctx, did)
+	if err != nil {
+		return nil, err
+	}
+	op, err := changed(did, last, change)
+	if err != nil {
+		return nil, err
+	}
+	id, err := last.CID()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.signAfter(did, last, id.String(), op); err != nil {
+		return nil, err
+	}
+	return op, nil
+}
+
+// changed returns a copy of the last operation with a change.
+func changed(did syntax.DID, last *Operation, change func(*Operation) error) (*Operation, error) {
+	if last.Type == TypeTombstone {
+		return nil, fmt.Errorf("%w: %s", ErrTombstoned, did)
+	}
+	op := last.Normalize()
+	if err := change(op); err != nil {
+		return nil, err
+	}
+	if op.Type != TypeOperation {
+		return nil, fmt.Errorf("%w: an update is a %s", ErrInvalidOperation, TypeOperation)
+	}
+	return op, nil
+}
+
+// signAfter signs op as the one that follows last, whose CID is prev.
+func (r *PLCRegistry) signAfter(did syntax.DID, last *Operation, prev string, op *Operation) error {
+	if !slices.Contains(last.Normalize().RotationKeys, r.didKey) {
+		return fmt.Errorf("%w: %s", ErrNotRotationKey, did)
+	}
+	op.Prev, op.Sig, op.Legacy = &prev, "", nil
+	if err := op.Sign(r.key); err != nil {
+		return err
+	}
+	return op.Validate()
 }
 
 // Tombstone implements Registry.
@@ -222,14 +269,7 @@ func (r *PLCRegistry) follow(ctx context.Context, did syntax.DID, build func(las
 		if err != nil || op == nil {
 			return err
 		}
-		if !slices.Contains(last.Normalize().RotationKeys, r.didKey) {
-			return fmt.Errorf("%w: %s", ErrNotRotationKey, did)
-		}
-		op.Prev, op.Sig, op.Legacy = &prev, "", nil
-		if err := op.Sign(r.key); err != nil {
-			return err
-		}
-		if err := op.Validate(); err != nil {
+		if err := r.signAfter(did, last, prev, op); err != nil {
 			return err
 		}
 		if refused = r.Submit(ctx, did, op); refused == nil {

@@ -164,6 +164,67 @@ func TestRegistryLifecycle(t *testing.T) {
 	}
 }
 
+func TestRegistrySigns(t *testing.T) {
+	f := newFixture(t)
+	ctx := t.Context()
+	did := f.create(t)
+	move := func(op *identity.Operation) error {
+		op.Services["atproto_pds"] = identity.Service{Type: "AtprotoPersonalDataServer", Endpoint: "https://elsewhere.test"}
+		return nil
+	}
+	op, err := f.reg.Sign(ctx, did, move)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(f.entries(t, did)) != 1 {
+		t.Error("Sign has submitted")
+	}
+	if _, err := op.Verify([]string{f.serverID}); err != nil || op.Services["bsky_chat"].Endpoint != "https://chat.test" {
+		t.Errorf("signed %+v, %v", op, err)
+	}
+	// Whoever has it submits it.
+	if err := f.plc.Client().Submit(ctx, did, op); err != nil {
+		t.Fatal(err)
+	}
+	if log := f.entries(t, did); *log[1].Operation.Prev != log[0].CID {
+		t.Errorf("the operation follows %s", *log[1].Operation.Prev)
+	}
+	// One that makes no difference is signed all the same.
+	if op, err := f.reg.Sign(ctx, did, move); err != nil || op.Sig == "" {
+		t.Errorf("no difference: %v, %v", op, err)
+	}
+
+	stop := errors.New("stop")
+	stranger, _ := newKey(t)
+	for _, c := range []struct {
+		what   string
+		reg    identity.Registry
+		did    syntax.DID
+		change func(op *identity.Operation) error
+		want   error
+	}{
+		{"error of change", f.reg, did, func(*identity.Operation) error { return stop }, stop},
+		{"type", f.reg, did, func(op *identity.Operation) error { op.Type = "plc_tombstone"; return nil }, identity.ErrInvalidOperation},
+		{"bad key", f.reg, did, func(op *identity.Operation) error { op.RotationKeys[0] = "x"; return nil }, identity.ErrInvalidOperation},
+		{"too many names", f.reg, did, func(op *identity.Operation) error {
+			op.AlsoKnownAs = make([]string, identity.MaxAlsoKnownAs+1)
+			return nil
+		}, identity.ErrOperationTooLarge},
+		{"stranger", identity.NewPLCRegistry(f.plc.Client(), stranger, ""), did, move, identity.ErrNotRotationKey},
+		{"nobody", f.reg, "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa", move, atid.ErrDIDNotFound},
+	} {
+		if op, err := c.reg.Sign(ctx, c.did, c.change); !errors.Is(err, c.want) || op != nil {
+			t.Errorf("%s: %v, %v, want %v", c.what, op, err, c.want)
+		}
+	}
+	if err := f.reg.Tombstone(ctx, did); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.reg.Sign(ctx, did, move); !errors.Is(err, identity.ErrTombstoned) {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
 func TestRegistryUpdatesLegacyGenesis(t *testing.T) {
 	server, s := newKey(t)
 	_, r := newKey(t)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
@@ -387,6 +388,8 @@ func plcFailure(err error) error {
 		return xrpc.InvalidRequest("DID not registered").WithCause(err)
 	case errors.Is(err, identity.ErrTombstoned):
 		return xrpc.InvalidRequest("DID is tombstoned").WithCause(err)
+	case errors.Is(err, identity.ErrInvalidOperation), errors.Is(err, identity.ErrOperationTooLarge):
+		return xrpc.InvalidRequest("Invalid operation: %s", strings.TrimPrefix(err.Error(), "identity: ")).WithCause(err)
 	case errors.Is(err, identity.ErrNotRotationKey):
 		return xrpc.InvalidRequest("Server rotation key not included in PLC DID data").WithCause(err)
 	}

@@ -309,8 +309,8 @@ type faultyRegistry struct {
 	identity.Registry
 
 	mu sync.Mutex // guards following fields
-	// Errors that Submit, Update, Exists and Tombstone return; nil: they work.
-	submit, update, exists, tombstone error
+	// Errors that Submit, Update, Sign, Exists and Tombstone return; nil: they work.
+	submit, update, sign, exists, tombstone error
 	// arrived says that Submit and Update fail only after the operation has
 	// arrived.
 	arrived    bool
@@ -351,6 +351,16 @@ func (r *faultyRegistry) Update(ctx context.Context, did syntax.DID, change func
 		}
 	}
 	return err
+}
+
+func (r *faultyRegistry) Sign(ctx context.Context, did syntax.DID, change func(*identity.Operation) error) (*identity.Operation, error) {
+	r.mu.Lock()
+	err := r.sign
+	r.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return r.Registry.Sign(ctx, did, change)
 }
 
 func (r *faultyRegistry) Exists(ctx context.Context, did syntax.DID) (bool, error) {

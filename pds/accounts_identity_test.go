@@ -52,6 +52,22 @@ func (d *fakeDirectory) put(h syntax.Handle, did syntax.DID) {
 	d.handles[h] = did
 }
 
+// putDocument makes d the one that knows a did:web.
+func (d *fakeDirectory) putDocument(t *testing.T, did syntax.DID, handle, endpoint, key string) {
+	t.Helper()
+	pub, err := atcrypto.ParsePublicDIDKey(key)
+	ok(t, err)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.docs[did] = &atid.DIDDocument{
+		DID: did, AlsoKnownAs: []string{"at://" + handle},
+		VerificationMethod: []atid.DocVerificationMethod{{
+			ID: did.String() + "#atproto", Type: "Multikey", Controller: did.String(), PublicKeyMultibase: pub.Multibase(),
+		}},
+		Service: []atid.DocService{{ID: "#atproto_pds", Type: "AtprotoPersonalDataServer", ServiceEndpoint: endpoint}},
+	}
+}
+
 func (d *fakeDirectory) ResolveHandle(_ context.Context, h syntax.Handle) (syntax.DID, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -312,17 +328,8 @@ func TestHandleChangeOfTheServersDIDDocument(t *testing.T) {
 	wantError(t, activate(), http.StatusBadRequest, "InvalidRequest") // no document
 
 	doc := func(handle, endpoint, key string) {
-		pub, err := atcrypto.ParsePublicDIDKey(key)
-		ok(t, err)
-		dir.mu.Lock()
-		defer dir.mu.Unlock()
-		dir.docs[did] = &atid.DIDDocument{
-			DID: did, AlsoKnownAs: []string{"at://" + handle},
-			VerificationMethod: []atid.DocVerificationMethod{{
-				ID: did.String() + "#atproto", Type: "Multikey", Controller: did.String(), PublicKeyMultibase: pub.Multibase(),
-			}},
-			Service: []atid.DocService{{ID: "#atproto_pds", Type: "AtprotoPersonalDataServer", ServiceEndpoint: endpoint}},
-		}
+		t.Helper()
+		dir.putDocument(t, did, handle, endpoint, key)
 	}
 	stranger, err := atcrypto.GeneratePrivateKeyK256()
 	ok(t, err)

@@ -106,15 +106,19 @@ func authMatrix() map[string]authCase {
 
 		identity + "getRecommendedDidCredentials": {class: authAny, oauth: oauthAny},
 		identity + "refreshIdentity":              {class: authAny, oauth: oauthAny},
+		identity + "requestPlcOperationSignature": {class: authFull, takendown: true, oauth: oauthScope, scope: "identity:*"},
 		identity + "resolveDid":                   public,
 		identity + "resolveHandle":                public,
 		identity + "resolveIdentity":              public,
+		identity + "signPlcOperation":             {class: authFull, takendown: true, oauth: oauthScope, scope: "identity:*"},
+		identity + "submitPlcOperation":           {class: authAny, oauth: oauthScope, scope: "identity:*"},
 		identity + "updateHandle":                 {class: authAny, oauth: oauthScope, scope: "identity:handle"},
 
-		admin + "deleteAccount":       {class: authAdmin},
-		admin + "getSubjectStatus":    {class: authMod},
-		admin + "updateAccountHandle": {class: authAdmin},
-		admin + "updateSubjectStatus": {class: authMod},
+		admin + "deleteAccount":           {class: authAdmin},
+		admin + "getSubjectStatus":        {class: authMod},
+		admin + "updateAccountHandle":     {class: authAdmin},
+		admin + "updateAccountSigningKey": {class: authAdmin},
+		admin + "updateSubjectStatus":     {class: authMod},
 	}
 }
 

@@ -21,3 +21,8 @@ func (s *Server) DeleteDueAccounts(ctx context.Context) error {
 func (s *Server) ExtendMigration(ctx context.Context, did syntax.DID) error {
 	return s.extendMigration(ctx, did)
 }
+
+func (s *Server) FinishKeyChanges(ctx context.Context) error {
+	_, err := s.finishKeyChanges(ctx)
+	return err
+}

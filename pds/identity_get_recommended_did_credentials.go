@@ -2,8 +2,10 @@ package pds
 
 import (
 	"context"
+	"maps"
 
 	"github.com/pdskit/pdskit/identity"
+	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
 )
 
@@ -24,16 +26,32 @@ func (s *Server) getRecommendedDidCredentials() xrpc.Method {
 			if err != nil {
 				return nil, err
 			}
-			out := &recommendedCredentials{
-				VerificationMethods: map[string]string{identity.KeyAtproto: a.KeyID},
-				RotationKeys:        s.cfg.Registry.RotationKeys(""),
-				Services: map[string]identity.Service{
-					identity.ServicePDS: {Type: identity.ServicePDSType, Endpoint: s.public.String()},
-				},
-			}
-			if a.Handle != "" {
-				out.AlsoKnownAs = []string{"at://" + a.Handle.String()}
-			}
-			return out, nil
+			return s.recommendCredentials(ctx, &a)
 		})
+}
+
+// recommendCredentials returns the credentials of an account here. Clients hand
+// them to signPlcOperation as they are, which replaces whole fields: so the keys
+// and services of a did:plc that are not a PDS's, those of a labeler for one,
+// are among them.
+func (s *Server) recommendCredentials(ctx context.Context, a *storage.Account) (*recommendedCredentials, error) {
+	out := &recommendedCredentials{
+		VerificationMethods: map[string]string{},
+		RotationKeys:        s.cfg.Registry.RotationKeys(""),
+		Services:            map[string]identity.Service{},
+	}
+	if a.DID.Method() == "plc" {
+		op, err := s.lastOperation(ctx, a.DID)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(out.VerificationMethods, op.VerificationMethods)
+		maps.Copy(out.Services, op.Services)
+	}
+	out.VerificationMethods[identity.KeyAtproto] = a.KeyID
+	out.Services[identity.ServicePDS] = identity.Service{Type: identity.ServicePDSType, Endpoint: s.public.String()}
+	if a.Handle != "" {
+		out.AlsoKnownAs = []string{"at://" + a.Handle.String()}
+	}
+	return out, nil
 }

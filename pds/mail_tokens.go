@@ -187,6 +187,9 @@ func getMailToken(tx storage.Docs, purpose mailPurpose, did syntax.DID) (storage
 	return d, t, err
 }
 
+// mailTokenUse is checkMailToken or takeMailToken.
+type mailTokenUse func(tx storage.Docs, purpose mailPurpose, did syntax.DID, token string, now time.Time) (refused *xrpc.Error, err error)
+
 // checkMailToken returns nil if token is the account's code and has not
 // expired. Otherwise refused is the error for the client; the transaction must
 // be committed all the same, since a wrong try has been counted.

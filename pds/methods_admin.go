@@ -6,5 +6,6 @@ import "github.com/pdskit/pdskit/xrpc"
 func (s *Server) adminMethods() []xrpc.Method {
 	return []xrpc.Method{
 		s.adminDeleteAccount(), s.updateSubjectStatus(), s.getSubjectStatus(), s.updateAccountHandle(),
+		s.updateAccountSigningKey(),
 	}
 }

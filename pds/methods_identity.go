@@ -7,5 +7,6 @@ func (s *Server) identityMethods() []xrpc.Method {
 	return []xrpc.Method{
 		s.resolveHandle(), s.resolveDid(), s.resolveIdentity(), s.refreshIdentity(),
 		s.updateHandle(), s.getRecommendedDidCredentials(),
+		s.requestPlcOperationSignature(), s.signPlcOperation(), s.submitPlcOperation(),
 	}
 }

@@ -7,6 +7,7 @@ func (s *Server) tasks() []task {
 	return []task{
 		{name: "maintain storage", every: 10 * time.Second, run: s.maintain},
 		{name: "finish interrupted sign-ups", every: time.Minute, run: s.settlePendingAccounts},
+		{name: "finish interrupted changes of signing keys", every: time.Minute, run: s.finishKeyChanges},
 		{name: "delete accounts that are due", every: time.Minute, destructive: true, run: s.deleteDueAccounts},
 		{name: "delete released blobs", every: 5 * time.Second, run: s.deleteReleasedBlobs},
 		{name: "sweep temporary blobs", every: 10 * time.Minute, destructive: true, run: s.sweepTemporaryBlobs},
