@@ -2,18 +2,24 @@ package oauth
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/pdskit/pdskit/oauth/internal/clients"
 )
 
 // Server is an authorization server. It is an http.Handler, safe for concurrent
 // use, and starts nothing in the background: what expires in the store is
 // removed by the store.
 type Server struct {
-	cfg Config // with defaults
-	mux *http.ServeMux
+	// Fixed at creation.
+	cfg     Config // with defaults
+	mux     *http.ServeMux
+	clients *clients.Resolver
+	sets    *permissionSets
 }
 
 // New makes a server of cfg, or says which field is wrong. It does no I/O.
@@ -23,6 +29,17 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, mux: http.NewServeMux()}
+	s.sets = newPermissionSets(s)
+	s.clients, err = clients.New(clients.Config{
+		Transport:  cfg.Transport,
+		Registered: cfg.Clients,
+		NoLoopback: cfg.RefuseLoopbackClients,
+		TTL:        cfg.Limits.ClientCache,
+		Clock:      cfg.Clock,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("oauth: %w", err)
+	}
 	s.pages(s.mux)
 	return s, nil
 }
@@ -80,6 +97,13 @@ func (s *Server) hook(ctx context.Context, e Event) error {
 	o := originOf(ctx)
 	e.IP, e.UserAgent = o.IP, o.UserAgent
 	return s.cfg.Hook(ctx, e)
+}
+
+// tell tells the embedder of an event that cannot be refused.
+func (s *Server) tell(ctx context.Context, e Event) {
+	if err := s.hook(ctx, e); err != nil {
+		s.cfg.Logger.WarnContext(ctx, "oauth: hook", "event", e.Kind, "err", err)
+	}
 }
 
 // limited returns how long a client has to wait that has used up one of the

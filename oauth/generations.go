@@ -1,0 +1,60 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"github.com/pdskit/pdskit/storage"
+)
+
+// accountDoc holds the generation of an account. Everything that somebody could
+// use later notes the generation that it was made in, and is void in another:
+// raising it ends all of it in one small transaction, also what is just being
+// made, although the account system is no part of the transaction.
+type accountDoc struct {
+	Generation int64 `json:"generation"`
+}
+
+// generations are those of an account and of who acts for it.
+type generations struct {
+	Account int64 `json:"account"`
+	Actor   int64 `json:"actor"`
+}
+
+// loadGenerations returns the generations of now.
+func loadGenerations(docs storage.Docs, account, actor syntax.DID) (g generations, err error) {
+	if g.Account, err = loadGeneration(docs, account); err != nil {
+		return g, err
+	}
+	g.Actor = g.Account
+	if actor != account {
+		g.Actor, err = loadGeneration(docs, actor)
+	}
+	return g, err
+}
+
+// loadGeneration returns the generation of an account.
+func loadGeneration(docs storage.Docs, did syntax.DID) (int64, error) {
+	var doc accountDoc
+	_, err := load(docs, kindAccount, did.String(), &doc)
+	if errors.Is(err, storage.ErrNotFound) {
+		return 0, nil
+	}
+	return doc.Generation, err
+}
+
+// raiseGeneration ends everything of an account.
+func (s *Server) raiseGeneration(ctx context.Context, did syntax.DID) error {
+	return s.update(ctx, func(docs storage.Docs) error {
+		var doc accountDoc
+		version, err := load(docs, kindAccount, did.String(), &doc)
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return err
+		}
+		doc.Generation++
+		return save(docs, kindAccount, did.String(), version, time.Time{}, doc)
+	})
+}
