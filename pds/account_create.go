@@ -216,6 +216,10 @@ func checkNamesFree(tx storage.Tx, a *storage.Account) error {
 // create carries a creation out. Once something is reserved it goes on even if
 // the client leaves.
 func (s *Server) create(ctx context.Context, c *creation) error {
+	_, err := s.askPolicy(ctx, &Write{Account: c.account.DID, Status: &StatusChange{Action: StatusCreate, Account: c.account}})
+	if err != nil {
+		return err
+	}
 	if c.op == nil {
 		return s.createBrought(ctx, c)
 	}

@@ -107,6 +107,10 @@ func (s *Server) deleteAccountNow(ctx context.Context, did syntax.DID, by cause,
 	var gone storage.Account
 	err := s.inLane(ctx, did, func(ctx context.Context, w *writer) error {
 		defer w.reset()
+		state, err := w.askAboutStatus(ctx, by, StatusChange{Action: StatusDelete})
+		if err != nil {
+			return err
+		}
 		return s.store.Update(ctx, func(tx storage.Tx) error {
 			a, err := tx.Account(did)
 			if errors.Is(err, storage.ErrNotFound) || err == nil && a.Pending {
@@ -122,6 +126,9 @@ func (s *Server) deleteAccountNow(ctx context.Context, did syntax.DID, by cause,
 			}
 			migrating, err := isMigrating(tx, did)
 			if err != nil {
+				return err
+			}
+			if err := state.apply(tx); err != nil {
 				return err
 			}
 			if err := tx.DeleteAccount(did); err != nil {

@@ -57,6 +57,15 @@ func (s *Server) setHandle(ctx context.Context, did syntax.DID, text string, adm
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handleTimeout)
 	defer cancel()
+	if s.cfg.Policy != nil {
+		err := s.inLane(ctx, did, func(ctx context.Context, w *writer) error {
+			_, err := w.askAboutStatus(ctx, by, StatusChange{Action: StatusHandle, Handle: h})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
 	old, err := s.holdHandle(ctx, did, h)
 	if err != nil {
 		return err

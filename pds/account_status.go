@@ -21,9 +21,25 @@ func (s *Server) changeAccount(ctx context.Context, did syntax.DID,
 	change func(tx storage.Tx, a *storage.Account) error,
 	announce func(tx storage.Tx, a *storage.Account) ([]storage.Event, error),
 ) (storage.Account, error) {
+	return s.changeStatus(ctx, did, "", cause{}, change, announce)
+}
+
+// changeStatus is changeAccount for the changes that the policy decides about,
+// which is all that have an action.
+func (s *Server) changeStatus(ctx context.Context, did syntax.DID, action StatusAction, by cause,
+	change func(tx storage.Tx, a *storage.Account) error,
+	announce func(tx storage.Tx, a *storage.Account) ([]storage.Event, error),
+) (storage.Account, error) {
 	var stored storage.Account
 	err := s.inLane(ctx, did, func(ctx context.Context, w *writer) error {
 		defer w.reset()
+		var state *State
+		if action != "" {
+			var err error
+			if state, err = w.askAboutStatus(ctx, by, StatusChange{Action: action}); err != nil {
+				return err
+			}
+		}
 		return s.store.Update(ctx, func(tx storage.Tx) error {
 			a, err := tx.Account(did)
 			if errors.Is(err, storage.ErrNotFound) || err == nil && a.Pending {
@@ -39,6 +55,9 @@ func (s *Server) changeAccount(ctx context.Context, did syntax.DID,
 				return err
 			}
 			stored = a
+			if err := state.apply(tx); err != nil {
+				return err
+			}
 			if announce == nil {
 				return nil
 			}
@@ -93,7 +112,7 @@ func (s *Server) activate(ctx context.Context, did syntax.DID, by cause) error {
 	if err := s.checkIdentityPointsHere(ctx, &acct); err != nil {
 		return err
 	}
-	_, err = s.changeAccount(ctx, did, func(tx storage.Tx, a *storage.Account) error {
+	_, err = s.changeStatus(ctx, did, StatusActivate, by, func(tx storage.Tx, a *storage.Account) error {
 		if a.TakedownRef != "" || a.KeyID != acct.KeyID {
 			return xrpc.InvalidRequest("The account has changed in the meantime, try again")
 		}
@@ -109,7 +128,7 @@ func (s *Server) activate(ctx context.Context, did syntax.DID, by cause) error {
 // deactivate hides an account. If deleteAfter is not zero, the account is
 // deleted some time after it, unless it has been activated again.
 func (s *Server) deactivate(ctx context.Context, did syntax.DID, deleteAfter time.Time, dropCredentials bool, by cause) error {
-	_, err := s.changeAccount(ctx, did, func(tx storage.Tx, a *storage.Account) error {
+	_, err := s.changeStatus(ctx, did, StatusDeactivate, by, func(tx storage.Tx, a *storage.Account) error {
 		if err := s.unscheduleDeletion(tx, a); err != nil {
 			return err
 		}
@@ -127,7 +146,11 @@ func (s *Server) deactivate(ctx context.Context, did syntax.DID, deleteAfter tim
 // takeDown takes an account down under a reference, or, with an empty one,
 // restores it. A takedown ends all sessions.
 func (s *Server) takeDown(ctx context.Context, did syntax.DID, ref string, by cause) error {
-	_, err := s.changeAccount(ctx, did, func(tx storage.Tx, a *storage.Account) error {
+	action := StatusTakedown
+	if ref == "" {
+		action = StatusRestore
+	}
+	_, err := s.changeStatus(ctx, did, action, by, func(tx storage.Tx, a *storage.Account) error {
 		a.TakedownRef = ref
 		if ref == "" {
 			return nil

@@ -270,11 +270,16 @@ func (w *writer) applyBatch(ctx context.Context, b *Batch, ops []preparedOp, res
 	}
 	ch := &change{
 		records: make(map[string]storage.Record, len(ops)),
+		overlay: make(map[string]cid.Cid, len(ops)),
 		cause:   cause{b.Actor, b.Client},
+	}
+	asks := w.s.cfg.Policy != nil && len(ops) > 0
+	if asks {
+		ch.asked = &Write{Account: w.did, Actor: b.Actor, Client: b.Client, Ops: []WriteOp{}}
 	}
 	plan := func(storage.Tx) error { return w.plan(b, ops, ch, res) }
 	var err error
-	if len(ops) > 4 {
+	if len(ops) > 4 || asks {
 		// One View for all, of a state that has every commit before this one.
 		if err := w.drain(); err != nil {
 			return nil, err
@@ -287,14 +292,37 @@ func (w *writer) applyBatch(ctx context.Context, b *Batch, ops []preparedOp, res
 		// A block or record that the head names is gone: it has moved.
 		return nil, fmt.Errorf("%w: %w", storage.ErrConflict, err)
 	}
-	if err != nil || len(ch.writes) == 0 {
+	if err == nil && asks {
+		err = w.askAboutWrites(ctx, b, ch)
+	}
+	if err != nil {
 		return nil, err
+	}
+	w.dropUnwrittenBlobs(ch)
+	if len(ch.writes) == 0 {
+		return ch.withoutCommit(), nil
 	}
 	p, err := w.commit(ctx, ch)
 	if p != nil {
 		res.Commit = w.head
 	}
 	return p, err
+}
+
+// askAboutWrites asks the policy about planned writes and plans those that it
+// adds.
+func (w *writer) askAboutWrites(ctx context.Context, b *Batch, ch *change) (err error) {
+	asked := ch.asked
+	if ch.state, err = w.s.askPolicy(ctx, asked); err != nil {
+		return err
+	}
+	added, err := w.s.prepareAdded(ctx, b, asked)
+	if err != nil || len(added) == 0 {
+		return err
+	}
+	more := Batch{Account: b.Account, Actor: b.Actor, Client: b.Client}
+	ch.asked = nil // it is not asked about its own writes
+	return w.view(ctx, func(storage.Tx) error { return w.plan(&more, added, ch, new(Result)) })
 }
 
 // plan turns prepared writes into a change of the tree, against the current
@@ -304,7 +332,7 @@ func (w *writer) plan(b *Batch, ops []preparedOp, ch *change, res *Result) error
 	if err != nil {
 		return err
 	}
-	overlay := map[string]cid.Cid{} // what earlier writes of this batch did
+	overlay := ch.overlay
 	current := func(path string) (cid.Cid, error) {
 		if c, ok := overlay[path]; ok {
 			return c, nil
@@ -351,7 +379,12 @@ func (w *writer) plan(b *Batch, ops []preparedOp, ch *change, res *Result) error
 			return xrpc.InvalidRequest("Could not find record " + path)
 		}
 		if cur.Defined() {
-			if err := w.forgetBlobs(ch, op.path, overlay); err != nil {
+			if err := w.forgetBlobs(ch, op.path); err != nil {
+				return err
+			}
+		}
+		if ch.asked != nil {
+			if err := w.noteWrite(ch, op, result.Action); err != nil {
 				return err
 			}
 		}
@@ -365,7 +398,7 @@ func (w *writer) plan(b *Batch, ops []preparedOp, ch *change, res *Result) error
 		}
 		ch.newBlobs = append(ch.newBlobs, op.blobs...)
 		if b.dedupe && op.backlink != "" {
-			if err := w.replaceBacklinks(ch, op, overlay); err != nil {
+			if err := w.replaceBacklinks(ch, op); err != nil {
 				return err
 			}
 		}
@@ -376,6 +409,31 @@ func (w *writer) plan(b *Batch, ops []preparedOp, ch *change, res *Result) error
 			Backlink: op.backlink, Blobs: op.blobs,
 		}
 	}
-	w.dropUnwrittenBlobs(ch, overlay)
+	return nil
+}
+
+// noteWrite adds one planned write, with the record that it replaces, to what
+// the policy is asked about.
+func (w *writer) noteWrite(ch *change, op *preparedOp, action Action) error {
+	out := WriteOp{Action: action, Collection: op.path.Collection, RKey: op.path.RKey, Record: op.Record}
+	if action != Create {
+		path := op.path.String()
+		old, written := ch.records[path]
+		if !written {
+			err := w.view(w.ctx, func(tx storage.Tx) (err error) {
+				old, err = tx.Record(w.did, op.path.Collection, op.path.RKey)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		previous, err := repo.RecordFromCBOR(old.Value)
+		if err != nil {
+			return err
+		}
+		out.Previous, out.PreviousAuthor = previous, old.Author
+	}
+	ch.asked.Ops = append(ch.asked.Ops, out)
 	return nil
 }

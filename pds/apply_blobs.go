@@ -58,8 +58,8 @@ func (w *writer) checkBlobs(op *preparedOp) error {
 
 // forgetBlobs notes the blobs of a stored record that is replaced or deleted.
 // A record written by this same batch has none stored.
-func (w *writer) forgetBlobs(ch *change, path storage.RecordPath, overlay map[string]cid.Cid) error {
-	if _, written := overlay[path.String()]; written {
+func (w *writer) forgetBlobs(ch *change, path storage.RecordPath) error {
+	if _, written := ch.overlay[path.String()]; written {
 		return nil
 	}
 	if err := w.drain(); err != nil {
@@ -77,7 +77,7 @@ func (w *writer) forgetBlobs(ch *change, path storage.RecordPath, overlay map[st
 }
 
 // replaceBacklinks deletes older records that point at the same target.
-func (w *writer) replaceBacklinks(ch *change, op *preparedOp, overlay map[string]cid.Cid) error {
+func (w *writer) replaceBacklinks(ch *change, op *preparedOp) error {
 	if err := w.drain(); err != nil {
 		return err
 	}
@@ -88,16 +88,21 @@ func (w *writer) replaceBacklinks(ch *change, op *preparedOp, overlay map[string
 		}
 		for _, rec := range older {
 			path := rec.RecordPath.String()
-			if _, written := overlay[path]; written || rec.RecordPath == op.path {
+			if _, written := ch.overlay[path]; written || rec.RecordPath == op.path {
 				continue
 			}
-			overlay[path] = cid.Undef
+			ch.overlay[path] = cid.Undef
 			ch.writes = append(ch.writes, repo.Write{Path: path})
-			blobs, err := recordBlobs(rec.Value)
+			old, err := repo.RecordFromCBOR(rec.Value)
 			if err != nil {
 				return err
 			}
-			ch.oldBlobs = append(ch.oldBlobs, blobs...)
+			ch.oldBlobs = append(ch.oldBlobs, blobCIDs(old)...)
+			if ch.asked != nil {
+				ch.asked.Ops = append(ch.asked.Ops, WriteOp{
+					Action: Delete, Collection: rec.Collection, RKey: rec.RKey, Previous: old, PreviousAuthor: rec.Author,
+				})
+			}
 		}
 		return nil
 	})
@@ -105,7 +110,7 @@ func (w *writer) replaceBacklinks(ch *change, op *preparedOp, overlay map[string
 
 // dropUnwrittenBlobs leaves in ch.newBlobs only blobs of records that are
 // there after the whole batch, and counts the others as left behind.
-func (w *writer) dropUnwrittenBlobs(ch *change, overlay map[string]cid.Cid) {
+func (w *writer) dropUnwrittenBlobs(ch *change) {
 	if len(ch.newBlobs) == 0 {
 		return
 	}
@@ -113,7 +118,7 @@ func (w *writer) dropUnwrittenBlobs(ch *change, overlay map[string]cid.Cid) {
 	for _, c := range ch.newBlobs {
 		used := false
 		for path, rec := range ch.records {
-			if overlay[path] != rec.CID {
+			if ch.overlay[path] != rec.CID {
 				continue
 			}
 			for _, b := range rec.Blobs {

@@ -112,6 +112,10 @@ type Config struct {
 	// one that the package comment names.
 	Authenticators []xrpc.Authenticator
 
+	// Policy decides about every change of an account. Default: all changes
+	// that a caller has the right to make are allowed.
+	Policy Policy
+
 	// Limiter counts requests. Default: none, no rate limits. Use
 	// xrpc.NewMemoryLimiter for a single process.
 	Limiter xrpc.Limiter
@@ -188,35 +192,37 @@ type Service struct {
 // Limits bounds what a server does. A field that is zero takes the default
 // named in its comment.
 type Limits struct {
-	BlobBytes       int64         // size of one blob: 5 MiB
-	ImportBytes     int64         // size of an imported CAR: 2 GiB
-	ImportBlocks    int64         // blocks in it, about 30 bytes of memory each: 8,000,000
-	Writes          int           // writes in one applyWrites: 200
-	EventBytes      int           // blocks in one #commit event: 2,000,000
-	AccessTTL       time.Duration // life of an access token: 2 h
-	RefreshTTL      time.Duration // life of a refresh token: 90 days
-	LoginFloor      time.Duration // least time of a refused login: 350 ms
-	RefreshGrace    time.Duration // life of a used refresh token: 2 h
-	Sessions        int           // sessions of one account, then the oldest ends: 500
-	BackfillWindow  time.Duration // how far a firehose cursor may reach back: 24 h
-	EventAge        time.Duration // events older than this and BackfillWindow are pruned: 3 days
-	RingBytes       int           // encoded events kept in memory: 64 MB
-	StallTime       time.Duration // a subscriber behind the ring without progress: 30 s
-	TemporaryBlob   time.Duration // life of an unreferenced upload: 24 h
-	ReservedKey     time.Duration // life of a reserved signing key: 7 days
-	ReservedKeys    int           // reserved signing keys at a time: 1,000
-	CrawlInterval   time.Duration // between requests to a crawler: 20 min
-	Exports         int           // getRepo spools at a time: 32
-	SpoolMemory     int           // bytes of one spool that stay in memory: 1 MiB
-	SpoolDisk       int64         // bytes of all spools in temporary files: 16 GiB
-	Imports         int           // importRepo at a time: 4
-	PasswordKiB     int           // memory of one password hash, in KiB: 19,456
-	PasswordHashes  int           // password hashes at a time: 2
-	PasswordQueue   int           // waiting password hashes: 64
-	IdleLanes       int           // accounts whose write state stays in memory: 256
-	LaneQueue       int           // writes waiting for one account: 1,000
-	DrainTime       time.Duration // how long a shutdown waits for requests: 10 s
-	MediaUploadIdle time.Duration // an upload without progress: 60 s
+	BlobBytes        int64         // size of one blob: 5 MiB
+	ImportBytes      int64         // size of an imported CAR: 2 GiB
+	ImportBlocks     int64         // blocks in it, about 30 bytes of memory each: 8,000,000
+	Writes           int           // writes in one applyWrites: 200
+	EventBytes       int           // blocks in one #commit event: 2,000,000
+	AccessTTL        time.Duration // life of an access token: 2 h
+	RefreshTTL       time.Duration // life of a refresh token: 90 days
+	LoginFloor       time.Duration // least time of a refused login: 350 ms
+	RefreshGrace     time.Duration // life of a used refresh token: 2 h
+	Sessions         int           // sessions of one account, then the oldest ends: 500
+	BackfillWindow   time.Duration // how far a firehose cursor may reach back: 24 h
+	EventAge         time.Duration // events older than this and BackfillWindow are pruned: 3 days
+	RingBytes        int           // encoded events kept in memory: 64 MB
+	StallTime        time.Duration // a subscriber behind the ring without progress: 30 s
+	TemporaryBlob    time.Duration // life of an unreferenced upload: 24 h
+	ReservedKey      time.Duration // life of a reserved signing key: 7 days
+	ReservedKeys     int           // reserved signing keys at a time: 1,000
+	CrawlInterval    time.Duration // between requests to a crawler: 20 min
+	Exports          int           // getRepo spools at a time: 32
+	SpoolMemory      int           // bytes of one spool that stay in memory: 1 MiB
+	SpoolDisk        int64         // bytes of all spools in temporary files: 16 GiB
+	Imports          int           // importRepo at a time: 4
+	PasswordKiB      int           // memory of one password hash, in KiB: 19,456
+	PasswordHashes   int           // password hashes at a time: 2
+	PasswordQueue    int           // waiting password hashes: 64
+	IdleLanes        int           // accounts whose write state stays in memory: 256
+	LaneQueue        int           // writes waiting for one account: 1,000
+	PolicyTime       time.Duration // an answer of Policy: 1 s
+	ImportPolicyTime time.Duration // the same for an import: 1 min
+	DrainTime        time.Duration // how long a shutdown waits for requests: 10 s
+	MediaUploadIdle  time.Duration // an upload without progress: 60 s
 }
 
 func def[T comparable](v *T, d T) {
@@ -254,6 +260,8 @@ func (l *Limits) setDefaults() {
 	def(&l.PasswordQueue, 64)
 	def(&l.IdleLanes, 256)
 	def(&l.LaneQueue, 1000)
+	def(&l.PolicyTime, time.Second)
+	def(&l.ImportPolicyTime, time.Minute)
 	def(&l.DrainTime, 10*time.Second)
 	def(&l.MediaUploadIdle, 60*time.Second)
 }

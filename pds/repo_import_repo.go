@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -84,7 +85,7 @@ func (s *Server) importCAR(ctx context.Context, did syntax.DID, by cause, up *xr
 	}
 	rev := repo.NextRev(max(head.Rev, commit.Rev), s.clock.Now(), s.clockID)
 
-	st := &stager{s: s, ctx: ctx, did: did, base: head.CID, rev: rev, by: by, spool: spool}
+	st := &stager{s: s, ctx: ctx, did: did, base: head.CID, rev: rev, imported: commit.Rev, by: by, spool: spool}
 	defer func() {
 		if !st.published {
 			err = errors.Join(err, st.drop())
@@ -150,13 +151,15 @@ func (s *Server) importedCommit(spool *importSpool, root cid.Cid, did syntax.DID
 
 // stager writes a verified tree into an unpublished generation.
 type stager struct {
-	s     *Server
-	ctx   context.Context
-	did   syntax.DID
-	base  cid.Cid // head of the repository that is replaced
-	rev   syntax.TID
-	by    cause
-	spool *importSpool
+	s    *Server
+	ctx  context.Context
+	did  syntax.DID
+	base cid.Cid // head of the repository that is replaced
+	rev  syntax.TID
+	// imported is the rev of the commit in the CAR.
+	imported syntax.TID
+	by       cause
+	spool    *importSpool
 
 	generation storage.Generation
 	published  bool
@@ -254,6 +257,10 @@ func (st *stager) publish(root cid.Cid) error {
 		if w.head.CID != st.base {
 			return xrpc.InvalidRequest("The repo was written to during the import: try again")
 		}
+		state, err := st.askPolicy(ctx, root)
+		if err != nil {
+			return err
+		}
 		if err := st.releaseBlobs(ctx); err != nil {
 			return err
 		}
@@ -271,6 +278,9 @@ func (st *stager) publish(root cid.Cid) error {
 			if err := tx.Apply(&commit); err != nil {
 				return err
 			}
+			if err := state.apply(tx); err != nil {
+				return err
+			}
 			if !active {
 				return nil
 			}
@@ -280,6 +290,59 @@ func (st *stager) publish(root cid.Cid) error {
 		return err
 	})
 }
+
+// askPolicy asks the policy about the import as a whole.
+func (st *stager) askPolicy(ctx context.Context, root cid.Cid) (*State, error) {
+	// A policy that is too slow must not read the spool any longer.
+	var (
+		mu     sync.Mutex
+		over   bool
+		failed error
+	)
+	block := func(c cid.Cid) ([]byte, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if over {
+			return nil, errStopWalk
+		}
+		return st.spool.block(c)
+	}
+	records := func(yield func(string, *repo.Record) bool) {
+		err := repo.WalkTree(root, block, func(path string, value cid.Cid) error {
+			data, err := block(value)
+			if err != nil {
+				return err
+			}
+			rec, err := repo.RecordFromCBOR(data)
+			if err != nil {
+				return err
+			}
+			if !yield(path, rec) {
+				return errStopWalk
+			}
+			return nil
+		}, func(repo.Block) error { return nil })
+		if err != nil && !errors.Is(err, errStopWalk) {
+			mu.Lock()
+			defer mu.Unlock()
+			failed = err
+		}
+	}
+	state, err := st.s.askPolicy(ctx, &Write{
+		Account: st.did, Actor: st.by.actor, Client: st.by.client,
+		Import: &ImportedRepo{Rev: st.imported, Records: records},
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	over = true
+	if err == nil {
+		err = failed // the policy has not seen all
+	}
+	return state, err
+}
+
+// errStopWalk ends a walk that has served its purpose.
+var errStopWalk = errors.New("pds: enough records")
 
 // releaseBlobs makes the blobs of the repository that is replaced temporary, so
 // that the sweep decides about them in its time: it keeps those that anything

@@ -40,7 +40,7 @@ func (s *Server) uploadBlob() xrpc.Method {
 	return xrpc.ProcedureBody("com.atproto.repo.uploadBlob", s.uploadRule(),
 		func(ctx context.Context, up *xrpc.Upload) (*uploadBlobOutput, error) {
 			caller := xrpc.CallerFrom(ctx)
-			b, err := s.storeBlob(ctx, caller.Account, caller.Actor, up)
+			b, err := s.storeBlob(ctx, caller.Account, cause{caller.Actor, caller.Client}, up)
 			if err != nil {
 				return nil, err
 			}
@@ -84,14 +84,14 @@ func newBlobKey(owner syntax.DID) string {
 
 // storeBlob stores the bytes of an upload and then its metadata. If the
 // account has the blob already, the new bytes are dropped again.
-func (s *Server) storeBlob(ctx context.Context, owner, uploader syntax.DID, up *xrpc.Upload) (storage.Blob, error) {
+func (s *Server) storeBlob(ctx context.Context, owner syntax.DID, by cause, up *xrpc.Upload) (storage.Blob, error) {
 	body := bufio.NewReaderSize(up.Reader, sniffBytes)
 	head, err := body.Peek(sniffBytes)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return storage.Blob{}, err
 	}
 	b := storage.Blob{
-		Owner: owner, Uploader: uploader, Key: newBlobKey(owner), CreatedAt: s.clock.Now(),
+		Owner: owner, Uploader: by.actor, Key: newBlobKey(owner), CreatedAt: s.clock.Now(),
 		MimeType: sniffType(head, up.ContentType),
 	}
 	info, err := s.blobs.Put(ctx, b.Key, body)
@@ -106,11 +106,31 @@ func (s *Server) storeBlob(ctx context.Context, owner, uploader syntax.DID, up *
 
 	var stored storage.Blob
 	began := false
-	err = s.store.Update(ctx, func(tx storage.Tx) (err error) {
-		began = true
-		stored, err = putUpload(tx, b)
-		return err
-	})
+	put := func(ctx context.Context, state *State) error {
+		return s.store.Update(ctx, func(tx storage.Tx) (err error) {
+			began = true
+			if err := state.apply(tx); err != nil {
+				return err
+			}
+			stored, err = putUpload(tx, b)
+			return err
+		})
+	}
+	if s.cfg.Policy == nil {
+		err = put(ctx, nil)
+	} else {
+		err = s.inLane(ctx, owner, func(ctx context.Context, w *writer) error {
+			began = false
+			state, err := s.askPolicy(ctx, &Write{
+				Account: owner, Actor: by.actor, Client: by.client,
+				Upload: &UploadedBlob{CID: b.CID, MimeType: b.MimeType, Size: b.Size},
+			})
+			if err != nil {
+				return err
+			}
+			return put(ctx, state)
+		})
+	}
 	var refused *xrpc.Error
 	if known := err == nil || !began || errors.As(err, &refused); known && (err != nil || stored.Key != b.Key) {
 		// If the fate of the metadata is not known, it may name these bytes;

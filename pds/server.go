@@ -45,6 +45,7 @@ type Server struct {
 	exports   *spoolPool
 	imports   chan struct{} // one element for each import that runs
 	importing sync.Map      // of syntax.DID: the accounts whose imports run
+	inPolicy  sync.Map      // of syntax.DID: the accounts about which the policy is being asked
 	refreshes xrpc.Limiter  // of lookups that a bad signature causes
 }
 

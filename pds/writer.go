@@ -313,12 +313,25 @@ func (w *writer) trim() {
 type change struct {
 	writes  []repo.Write
 	records map[string]storage.Record // by path
+	overlay map[string]cid.Cid        // by path: the records after the writes so far; Undef: none
 
 	// newBlobs are the blobs that records of this change refer to; oldBlobs
 	// those that replaced or deleted records referred to.
 	newBlobs, oldBlobs []cid.Cid
 
 	cause cause
+
+	asked *Write // what the policy is asked, while the writes are planned
+	state *State // what the policy changed, or nil
+}
+
+// withoutCommit returns what is to be stored if the tree does not change, or
+// nil.
+func (ch *change) withoutCommit() *pending {
+	if !ch.state.changed() {
+		return nil
+	}
+	return newPending(func(tx storage.Tx) error { return ch.state.apply(tx) })
 }
 
 // commitInfo is what a write's answer says of its commit.
@@ -360,7 +373,7 @@ func (w *writer) commit(ctx context.Context, ch *change) (*pending, error) {
 		return nil, err
 	}
 	if len(diff.Ops) == 0 && w.head.CID.Defined() {
-		return nil, nil
+		return ch.withoutCommit(), nil
 	}
 	done := false
 	defer func() {
@@ -420,6 +433,9 @@ func (w *writer) commit(ctx context.Context, ch *change) (*pending, error) {
 			return err
 		}
 		if err := settleBlobs(tx, did, ch); err != nil {
+			return err
+		}
+		if err := ch.state.apply(tx); err != nil {
 			return err
 		}
 		return tx.Append(event)

@@ -1,0 +1,445 @@
+package pds
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"github.com/pdskit/pdskit/storage"
+)
+
+// Bounds of what one [State] may do, so that the transaction that applies it
+// stays small.
+const (
+	MaxStateReads    = 500     // documents read, by Get or Scan
+	MaxStateWrites   = 200     // documents changed
+	MaxStateBytes    = 1 << 20 // bytes of all values changed
+	MaxDocumentBytes = 64 << 10
+	MaxDocumentKey   = 512 // bytes of DocumentKey.Key
+	maxDocumentKind  = 64
+)
+
+// Errors of State, besides those of package storage.
+var (
+	// ErrStateLimit says that one of the bounds of a State was passed.
+	ErrStateLimit = errors.New("pds: too much state in one transaction")
+
+	// ErrStateClosed says that a State was used after its function returned or
+	// its time was over.
+	ErrStateClosed = errors.New("pds: the state is no longer valid")
+
+	// ErrReadOnly says that a State is only for reading.
+	ErrReadOnly = errors.New("pds: the state is read-only")
+
+	// ErrDocumentKey says that a DocumentKey is not well formed.
+	ErrDocumentKey = errors.New("pds: invalid document key")
+)
+
+// DocumentKey names a document of an extension.
+type DocumentKey struct {
+	// Kind is the extension's own name for documents of this sort, such as
+	// "com.example.room". It has a dot, at most 64 bytes, and only letters,
+	// digits, dots and hyphens.
+	Kind string
+
+	// Owner is the account that the document belongs to; the document is
+	// deleted together with it. Empty: the document belongs to nobody.
+	Owner syntax.DID
+
+	// Key is unique among the documents of the same kind and owner. At most
+	// MaxDocumentKey bytes.
+	Key string
+}
+
+func (k DocumentKey) check() error {
+	plain := func(r rune) bool {
+		return r == '.' || r == '-' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
+	}
+	switch {
+	case !strings.Contains(k.Kind, ".") || len(k.Kind) > maxDocumentKind || strings.ContainsFunc(k.Kind, func(r rune) bool { return !plain(r) }):
+		return fmt.Errorf("%w: kind %q", ErrDocumentKey, k.Kind)
+	case len(k.Key) > MaxDocumentKey || len(k.stored()) > 1024:
+		return fmt.Errorf("%w: key of %d bytes", ErrDocumentKey, len(k.Key))
+	}
+	return nil
+}
+
+// stored is the key under which the store has the document.
+func (k DocumentKey) stored() string { return string(k.Owner) + "/" + k.Key }
+
+// Document is a document of an extension.
+type Document struct {
+	DocumentKey
+	Value []byte
+
+	// Expires is when the document vanishes. Zero: never.
+	Expires time.Time
+
+	// Version identifies this state of the document. It is zero for one that
+	// was put by the same State.
+	Version int64
+}
+
+// JSON decodes the value into v.
+func (d *Document) JSON(v any) error { return json.Unmarshal(d.Value, v) }
+
+// State gives an extension its documents. Reads see the stored documents and
+// what this State has changed; changes are kept as data and applied later, by
+// one transaction, which also checks that nothing which was read has changed
+// meanwhile. So a function that is given a State may run more than once and
+// must have no other effects; see [Write.State] and [Server.Update].
+//
+// A State is valid until the function that it was given to returns. Its
+// methods may be called concurrently.
+type State struct {
+	ctx      context.Context
+	store    storage.Store
+	tx       storage.Docs // of a snapshot, or nil: each read is a View of its own
+	readOnly bool
+
+	mu     sync.Mutex
+	closed bool
+	reads  map[docID]storage.Doc // what the store said; Version 0: nothing
+	scans  []scanned
+	count  int // documents read
+	writes map[docID]*storage.Doc
+	order  []docID // of writes
+	size   int
+	failed error // a bound that was passed: nothing may be applied
+}
+
+type docID struct{ kind, key string }
+
+// scanned is a scan and what it found.
+type scanned struct {
+	kind  string
+	scan  storage.Scan
+	found []docVersion
+}
+
+type docVersion struct {
+	key     string
+	version int64
+}
+
+func newState(ctx context.Context, store storage.Store) *State {
+	return &State{ctx: ctx, store: store, reads: map[docID]storage.Doc{}, writes: map[docID]*storage.Doc{}}
+}
+
+// View calls fn with a State that shows one moment of the store and cannot be
+// changed. fn must not wait for the network or for other requests, since the
+// store keeps the moment for it. The error of fn comes back unchanged.
+func (s *Server) View(ctx context.Context, fn func(*State) error) error {
+	return s.store.View(ctx, func(tx storage.Tx) error {
+		st := newState(ctx, s.store)
+		st.tx, st.readOnly = tx, true
+		defer st.close()
+		return fn(st)
+	})
+}
+
+// Update calls fn and applies what it changed in one durable transaction. If
+// something that fn read has changed in the meantime, fn is called again with a
+// new State, up to 16 times; then the error matches storage.ErrConflict. An
+// error of fn comes back unchanged and nothing is applied. After an error that
+// matches neither the changes may or may not have been applied.
+//
+// Update must not be called by a [Policy], which has a State of its own.
+func (s *Server) Update(ctx context.Context, fn func(*State) error) error {
+	for try := 0; ; try++ {
+		err := s.updateOnce(ctx, fn)
+		if !errors.Is(err, storage.ErrConflict) || try == maxStateTries {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Duration(try) * conflictPause):
+		}
+	}
+}
+
+// maxStateTries is how often Update begins again because of a conflict.
+const maxStateTries = 15
+
+func (s *Server) updateOnce(ctx context.Context, fn func(*State) error) error {
+	st := newState(ctx, s.store)
+	err := fn(st)
+	st.close()
+	if err != nil || !st.changed() {
+		if stale := st.confirm(); stale != nil {
+			return stale
+		}
+		return err
+	}
+	return s.store.Update(ctx, func(tx storage.Tx) error { return st.apply(tx) })
+}
+
+// close ends the use of the State; what it holds stays.
+func (st *State) close() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.closed, st.tx = true, nil
+}
+
+func (st *State) changed() bool { return st != nil && len(st.order) > 0 }
+
+// view reads from the snapshot or the store.
+func (st *State) view(fn func(storage.Docs) error) error {
+	if st.tx != nil {
+		return fn(st.tx)
+	}
+	return st.store.View(st.ctx, func(tx storage.Tx) error { return fn(tx) })
+}
+
+func (st *State) countReads(n int) error {
+	if st.count += n; st.count > MaxStateReads {
+		st.failed = fmt.Errorf("%w: more than %d documents read", ErrStateLimit, MaxStateReads)
+	}
+	return st.failed
+}
+
+// Get returns a document, or storage.ErrNotFound.
+func (st *State) Get(k DocumentKey) (Document, error) {
+	if err := k.check(); err != nil {
+		return Document{}, err
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.closed {
+		return Document{}, ErrStateClosed
+	}
+	id := docID{k.Kind, k.stored()}
+	if w, ok := st.writes[id]; ok {
+		if w == nil {
+			return Document{}, storage.ErrNotFound
+		}
+		return documentOf(*w), nil
+	}
+	d, known := st.reads[id]
+	if !known {
+		if err := st.countReads(1); err != nil {
+			return Document{}, err
+		}
+		err := st.view(func(tx storage.Docs) (err error) {
+			d, err = tx.GetDoc(id.kind, id.key)
+			return err
+		})
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return Document{}, err
+		}
+		st.reads[id] = d
+	}
+	if d.Version == 0 {
+		return Document{}, storage.ErrNotFound
+	}
+	return documentOf(d), nil
+}
+
+// documentOf returns a copy of a stored document.
+func documentOf(d storage.Doc) Document {
+	owner, key, _ := strings.Cut(d.Key, "/")
+	return Document{
+		DocumentKey: DocumentKey{Kind: d.Kind, Owner: syntax.DID(owner), Key: key},
+		Value:       bytes.Clone(d.Value), Expires: d.Expires, Version: d.Version,
+	}
+}
+
+// Put stores a document, in place of one with the same key. d.Version is not
+// looked at. When the change is applied and d.Owner is no account, the whole
+// transaction fails with storage.ErrNotFound.
+func (st *State) Put(d Document) error {
+	if len(d.Value) > MaxDocumentBytes {
+		return fmt.Errorf("%w: a document of %d bytes", ErrStateLimit, len(d.Value))
+	}
+	return st.write(d.DocumentKey, &storage.Doc{
+		Kind: d.Kind, Key: d.stored(), Owner: d.Owner, Expires: d.Expires, Value: bytes.Clone(d.Value),
+	})
+}
+
+// PutJSON stores v, encoded by encoding/json, without an end.
+func (st *State) PutJSON(k DocumentKey, v any) error {
+	value, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return st.Put(Document{DocumentKey: k, Value: value})
+}
+
+// Delete removes a document; one that is not there is no error.
+func (st *State) Delete(k DocumentKey) error { return st.write(k, nil) }
+
+func (st *State) write(k DocumentKey, d *storage.Doc) error {
+	if err := k.check(); err != nil {
+		return err
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	switch {
+	case st.closed:
+		return ErrStateClosed
+	case st.readOnly:
+		return ErrReadOnly
+	}
+	id := docID{k.Kind, k.stored()}
+	old, again := st.writes[id]
+	if old != nil {
+		st.size -= len(old.Value)
+	}
+	if d != nil {
+		st.size += len(d.Value)
+	}
+	if !again {
+		st.order = append(st.order, id)
+	}
+	st.writes[id] = d
+	if len(st.order) > MaxStateWrites || st.size > MaxStateBytes {
+		st.failed = fmt.Errorf("%w: more than %d documents or %d bytes changed", ErrStateLimit, MaxStateWrites, MaxStateBytes)
+	}
+	return st.failed
+}
+
+// Scan returns documents of a kind and owner by key, in byte order or in
+// reverse. From, To and Limit of s are as in storage.Scan; a Limit of zero is
+// MaxStateReads. Other transactions conflict with this one if they change what
+// the scan would find.
+func (st *State) Scan(kind string, owner syntax.DID, s storage.Scan) ([]Document, error) {
+	if err := (DocumentKey{Kind: kind, Owner: owner, Key: s.From}).check(); err != nil {
+		return nil, err
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.closed {
+		return nil, ErrStateClosed
+	}
+	limit := s.Limit
+	if limit <= 0 {
+		limit = MaxStateReads
+	}
+	prefix := DocumentKey{Owner: owner}.stored()
+	s.From, s.To = prefix+s.From, prefix+s.To
+	if s.To == prefix {
+		s.To = string(owner) + "0" // the byte after the slash
+	}
+	// Each change can hide one of the documents that are found.
+	s.Limit = limit + len(st.order)
+	var docs []storage.Doc
+	err := st.view(func(tx storage.Docs) (err error) {
+		docs, err = tx.ScanDocs(kind, s)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := st.countReads(len(docs)); err != nil {
+		return nil, err
+	}
+	seen := scanned{kind: kind, scan: s, found: versionsOf(docs)}
+	st.scans = append(st.scans, seen)
+	return st.overlay(docs, kind, s, limit), nil
+}
+
+func versionsOf(docs []storage.Doc) []docVersion {
+	out := make([]docVersion, len(docs))
+	for i, d := range docs {
+		out[i] = docVersion{d.Key, d.Version}
+	}
+	return out
+}
+
+// overlay puts the changes of this State into what a scan found.
+func (st *State) overlay(docs []storage.Doc, kind string, s storage.Scan, limit int) []Document {
+	docs = slices.DeleteFunc(docs, func(d storage.Doc) bool {
+		_, changed := st.writes[docID{kind, d.Key}]
+		return changed
+	})
+	for id, w := range st.writes {
+		if w != nil && id.kind == kind && s.From <= id.key && id.key < s.To {
+			docs = append(docs, *w)
+		}
+	}
+	slices.SortFunc(docs, func(a, b storage.Doc) int {
+		if s.Reverse {
+			a, b = b, a
+		}
+		return strings.Compare(a.Key, b.Key)
+	})
+	out := make([]Document, 0, min(len(docs), limit))
+	for _, d := range docs[:min(len(docs), limit)] {
+		out = append(out, documentOf(d))
+	}
+	return out
+}
+
+// confirm returns storage.ErrConflict if something that was read has changed.
+func (st *State) confirm() error {
+	if len(st.reads)+len(st.scans) == 0 || st.readOnly && st.tx != nil {
+		return nil
+	}
+	return st.store.View(st.ctx, func(tx storage.Tx) error { return st.unchanged(tx) })
+}
+
+// unchanged returns storage.ErrConflict unless the store still holds what was
+// read.
+func (st *State) unchanged(tx storage.Docs) error {
+	for id, seen := range st.reads {
+		d, err := tx.GetDoc(id.kind, id.key)
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return err
+		}
+		if d.Version != seen.Version {
+			return fmt.Errorf("%w: the document %s %q", storage.ErrConflict, id.kind, id.key)
+		}
+	}
+	for _, sc := range st.scans {
+		docs, err := tx.ScanDocs(sc.kind, sc.scan)
+		if err != nil {
+			return err
+		}
+		if !slices.Equal(versionsOf(docs), sc.found) {
+			return fmt.Errorf("%w: documents %s", storage.ErrConflict, sc.kind)
+		}
+	}
+	return nil
+}
+
+// apply checks what was read and carries the changes out. The State is closed.
+// A State that is nil has no changes.
+func (st *State) apply(tx storage.Docs) error {
+	if st == nil {
+		return nil
+	}
+	if st.failed != nil {
+		return st.failed
+	}
+	if err := st.unchanged(tx); err != nil {
+		return err
+	}
+	for _, id := range st.order {
+		w := st.writes[id]
+		if w == nil {
+			if err := tx.DeleteDoc(id.kind, id.key); err != nil {
+				return err
+			}
+			continue
+		}
+		d := *w
+		old, err := tx.GetDoc(id.kind, id.key)
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return err
+		}
+		d.Version = old.Version
+		if _, err := tx.PutDoc(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
