@@ -66,12 +66,15 @@ type listed struct {
 	Imports    []string
 	CgoFiles   []string
 	Standard   bool
+
+	TestImports  []string // of tests inside the package
+	XTestImports []string // of tests outside
 }
 
 // list asks the go command for packages.
 func list(t *testing.T, args ...string) []listed {
 	t.Helper()
-	args = append([]string{"list", "-json=ImportPath,Doc,GoFiles,Imports,CgoFiles,Standard"}, args...)
+	args = append([]string{"list", "-json=ImportPath,Doc,GoFiles,Imports,CgoFiles,Standard,TestImports,XTestImports"}, args...)
 	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=1") // so that cgo files are not left out
 	cmd.Stderr = t.Output()
@@ -200,6 +203,23 @@ func TestOnlyTestsImportTestPackages(t *testing.T) {
 			if bad && (ours || strings.HasPrefix(imported, indigo)) {
 				t.Errorf("%s imports %s, which is for tests only", p.ImportPath, imported)
 			}
+		}
+	}
+}
+
+// TestTokenLibrary keeps the JOSE library where it is asked for a second opinion:
+// in the tests of one package.
+func TestTokenLibrary(t *testing.T) {
+	const library = "github.com/lestrrat-go/"
+	home := module + "/oauth/internal/jose"
+	isLibrary := func(imported string) bool { return strings.HasPrefix(imported, library) }
+	for _, p := range list(t, "./...") {
+		if slices.ContainsFunc(p.Imports, isLibrary) {
+			t.Errorf("%s imports %s", p.ImportPath, library)
+		}
+		inTests := slices.ContainsFunc(slices.Concat(p.TestImports, p.XTestImports), isLibrary)
+		if inTests != (p.ImportPath == home) {
+			t.Errorf("%s: tests that import %s: %v", p.ImportPath, library, inTests)
 		}
 	}
 }

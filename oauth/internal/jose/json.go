@@ -22,7 +22,7 @@ var errNotObject = errors.New("jose: not a JSON object")
 // after the value, text that is not UTF-8, and more than [MaxDepth] levels.
 //
 // Fields without a tag are not set, and members without a field are ignored.
-// Null leaves a field as it was, unless its type is a [json.Unmarshaler].
+// Null leaves a field as it was, but for a [json.Unmarshaler], which is called.
 // The data is not kept.
 func DecodeJSON(data []byte, v any) error {
 	s := strictjson.NewPlain(data, MaxDepth)
