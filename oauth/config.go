@@ -205,9 +205,6 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	c.Limits = c.Limits.withDefaults()
-	if r := c.Limits.NonceRotation; r < minNonceRotation || r > maxNonceRotation {
-		return c, fmt.Errorf("oauth: Config.Limits.NonceRotation is not between %v and %v", minNonceRotation, maxNonceRotation)
-	}
 	or(&c.Audience, c.Resource)
 	if c.Clock == nil {
 		c.Clock = time.Now

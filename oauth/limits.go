@@ -67,13 +67,6 @@ type Rate struct {
 	Window time.Duration
 }
 
-// Bounds of Limits.NonceRotation: two of them must be enough for a round trip,
-// and three not longer than five minutes.
-const (
-	minNonceRotation = time.Second
-	maxNonceRotation = 100 * time.Second
-)
-
 const day = 24 * time.Hour
 
 func (l Limits) withDefaults() Limits {

@@ -27,6 +27,7 @@ const (
 // Labels of the keys that are derived from Config.Secret.
 const (
 	labelRefresh = "oauth refresh tokens"
+	labelGrace   = "oauth refresh grace"
 	labelNonce   = "oauth dpop nonces"
 	labelKey     = "oauth signing key"
 	labelCSRF    = "oauth csrf tokens"

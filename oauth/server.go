@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pdskit/pdskit/oauth/internal/clients"
+	"github.com/pdskit/pdskit/oauth/internal/dpop"
 )
 
 // Server is an authorization server. It is an http.Handler, safe for concurrent
@@ -20,6 +22,13 @@ type Server struct {
 	mux     *http.ServeMux
 	clients *clients.Resolver
 	sets    *permissionSets
+	nonces  *dpop.Nonces
+	checker *dpop.Checker
+	replays *dpop.ReplayCache // of proofs for the resource
+
+	refreshKey [32]byte
+
+	key signingKey
 }
 
 // New makes a server of cfg, or says which field is wrong. It does no I/O.
@@ -40,6 +49,25 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("oauth: %w", err)
 	}
+	s.refreshKey = derive(cfg.Secret, labelRefresh)
+	nonceSecret := derive(cfg.Secret, labelNonce)
+	if !cfg.Replicated {
+		// The names of proofs for the resource are kept in memory. After a
+		// restart, when they are forgotten, no proof from before may be good.
+		rand.Read(nonceSecret[:]) // never fails
+	}
+	if s.nonces, err = dpop.NewNonces(nonceSecret, cfg.Limits.NonceRotation); err != nil {
+		return nil, fmt.Errorf("oauth: Config.Limits.NonceRotation: %w", err)
+	}
+	s.checker = &dpop.Checker{Algs: signingAlgs, Nonces: s.nonces, Clock: cfg.Clock}
+	s.replays = dpop.NewReplayCache(cfg.Limits.ReplayEntries)
+
+	s.mux.Handle(pathProtectedResource, s.endpoint(http.MethodGet, s.serveResourceMetadata))
+	s.mux.Handle(pathServerMetadata, s.endpoint(http.MethodGet, s.serveMetadata))
+	s.mux.Handle(pathJWKS, s.endpoint(http.MethodGet, s.serveKeys))
+	s.mux.Handle(pathPAR, s.endpoint(http.MethodPost, s.push))
+	s.mux.Handle(pathToken, s.endpoint(http.MethodPost, s.token))
+	s.mux.Handle(pathRevoke, s.endpoint(http.MethodPost, s.revoke))
 	s.pages(s.mux)
 	return s, nil
 }
@@ -69,6 +97,10 @@ const (
 // ServeHTTP serves the protocol and the pages.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := context.WithValue(r.Context(), originKey{}, origin{s.cfg.ClientIP(r), r.UserAgent()})
+	if !s.isOwnHost(r) {
+		http.NotFound(w, r)
+		return
+	}
 	s.mux.ServeHTTP(w, r.WithContext(ctx))
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -146,6 +147,28 @@ func (s *Server) Sessions(ctx context.Context, account syntax.DID) ([]SessionInf
 // maxExtraSessions is how many sessions above Limits.Sessions an account can
 // have for a moment, because they began at the same time.
 const maxExtraSessions = 100
+
+// oldestSessions returns the keys of the n sessions that were not refreshed for
+// longest.
+func oldestSessions(docs []storage.Doc, n int) []string {
+	type used struct {
+		key string
+		at  time.Time
+	}
+	list := make([]used, 0, len(docs))
+	for _, doc := range docs {
+		var one session
+		if json.Unmarshal(doc.Value, &one) == nil {
+			list = append(list, used{doc.Key, one.Refreshed})
+		}
+	}
+	slices.SortFunc(list, func(a, b used) int { return a.at.Compare(b.at) })
+	var keys []string
+	for _, u := range list[:min(n, len(list))] {
+		keys = append(keys, u.key)
+	}
+	return keys
+}
 
 // EndSession ends a session of an account; one that is not there is no error.
 func (s *Server) EndSession(ctx context.Context, account syntax.DID, id string) error {
