@@ -3,54 +3,36 @@ package pds
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
+	"github.com/pdskit/pdskit/internal/jobs"
 	"github.com/pdskit/pdskit/storage"
 )
 
-// docJob is the kind of the documents that hold work with a due time. The key
-// begins with what is to be done and when, so that a scan finds what is due.
-const docJob = "job"
+// jobDeleteAccount is the kind of the jobs that delete deactivated accounts
+// whose time is over; their name is the DID.
+const jobDeleteAccount = "delete-account"
 
-// jobDelete begins the keys of the jobs that delete accounts:
-// "delete-account/<time>/<DID>".
-const jobDelete = "delete-account/"
+// deletionAttempts is how often a deletion that fails is tried: for a month.
+const deletionAttempts = 700
 
 // docMigration is the kind of the documents that mark accounts which brought
 // their DID and have never been activated here; their key is the DID.
 const docMigration = "migration"
 
-// dueBatch is how many accounts one turn of deleteDueAccounts deletes.
-const dueBatch = 50
-
 // migrationStep is by how much less than migrationTTL is left before a sign of
 // life of a migration renews it.
 const migrationStep = time.Hour
 
-func deleteJobKey(a *storage.Account) string {
-	return jobDelete + formatTime(a.DeleteAfter) + "/" + string(a.DID)
-}
-
-// scheduleDeletion makes the job that belongs to a.DeleteAfter, if that is set.
+// scheduleDeletion lets a job, or none, belong to a.DeleteAfter. Call it in
+// the Update that changes that.
 func (s *Server) scheduleDeletion(tx storage.Docs, a *storage.Account) error {
 	if a.DeleteAfter.IsZero() {
-		return nil
+		return s.jobs.Cancel(tx, jobDeleteAccount, string(a.DID))
 	}
-	_, err := tx.PutDoc(storage.Doc{Kind: docJob, Key: deleteJobKey(a), Owner: a.DID})
-	return err
-}
-
-// unscheduleDeletion removes the job that belongs to a.DeleteAfter. Call it
-// before that changes.
-func (s *Server) unscheduleDeletion(tx storage.Docs, a *storage.Account) error {
-	if a.DeleteAfter.IsZero() {
-		return nil
-	}
-	return tx.DeleteDoc(docJob, deleteJobKey(a))
+	return s.jobs.Put(tx, jobs.Job{Kind: jobDeleteAccount, Name: string(a.DID), Owner: a.DID, Due: a.DeleteAfter})
 }
 
 // markMigration notes that an account is still on its way here.
@@ -88,9 +70,6 @@ func (s *Server) extendMigration(ctx context.Context, did syntax.DID) error {
 	_, err = s.changeAccount(ctx, did, func(tx storage.Tx, a *storage.Account) error {
 		if a.DeactivatedAt.IsZero() || a.DeleteAfter.IsZero() {
 			return nil // activated in between
-		}
-		if err := s.unscheduleDeletion(tx, a); err != nil {
-			return err
 		}
 		a.DeleteAfter = until
 		return s.scheduleDeletion(tx, a)
@@ -150,46 +129,33 @@ func (s *Server) deleteAccountNow(ctx context.Context, did syntax.DID, by cause,
 	return err
 }
 
-// deleteDueAccounts is the task that deletes deactivated accounts whose time
-// is over.
-func (s *Server) deleteDueAccounts(ctx context.Context) (more bool, err error) {
-	if s.cfg.KeepDeactivated {
-		return false, nil
+// deletionJobs does the jobs that delete accounts.
+func (s *Server) deletionJobs() jobs.Handler {
+	return jobs.Handler{
+		Kind: jobDeleteAccount, Destructive: true, Attempts: deletionAttempts,
+		Run: func(ctx context.Context, j jobs.Job) error {
+			err := s.deleteAccountNow(ctx, syntax.DID(j.Name), cause{}, func(_ storage.Tx, a *storage.Account) error {
+				switch {
+				case a.DeactivatedAt.IsZero() || a.DeleteAfter.IsZero():
+					return errStays
+				case a.DeleteAfter.UnixMilli() > s.clock.Now().UnixMilli():
+					return errNotDue // the clock was set back
+				}
+				return nil
+			})
+			if isAccountNotFound(err) || errors.Is(err, errStays) {
+				return nil // the job is out of date
+			}
+			if err == nil {
+				s.log.InfoContext(ctx, "an account was deleted because its time was over", "did", j.Name)
+			}
+			return err
+		},
 	}
-	now := s.clock.Now()
-	var due []storage.Doc
-	err = s.store.View(ctx, func(tx storage.Tx) (err error) {
-		due, err = tx.ScanDocs(docJob, storage.Scan{From: jobDelete, To: jobDelete + formatTime(now), Limit: dueBatch})
-		return err
-	})
-	if err != nil {
-		return false, err
-	}
-	var failed []error
-	for _, job := range due {
-		if err := s.deleteDue(ctx, job, now); err != nil {
-			failed = append(failed, fmt.Errorf("job %s: %w", job.Key, err))
-		}
-	}
-	return len(due) == dueBatch, errors.Join(failed...)
 }
 
-// errNotDue says that a job is out of date.
-var errNotDue = errors.New("pds: the account is not to be deleted")
-
-func (s *Server) deleteDue(ctx context.Context, job storage.Doc, now time.Time) error {
-	_, did, _ := strings.Cut(strings.TrimPrefix(job.Key, jobDelete), "/")
-	err := s.deleteAccountNow(ctx, syntax.DID(did), cause{}, func(_ storage.Tx, a *storage.Account) error {
-		if a.DeactivatedAt.IsZero() || a.DeleteAfter.IsZero() || a.DeleteAfter.After(now) {
-			return errNotDue
-		}
-		return nil
-	})
-	if isAccountNotFound(err) || errors.Is(err, errNotDue) {
-		return s.store.Update(ctx, func(tx storage.Tx) error { return tx.DeleteDoc(docJob, job.Key) })
-	}
-	if err == nil {
-		s.log.InfoContext(ctx, "an account was deleted because its time was over", "did", did)
-	}
-	return err
-}
+// Why an account is not deleted though a job says so.
+var (
+	errStays  = errors.New("pds: the account is not to be deleted")
+	errNotDue = errors.New("pds: the account is not to be deleted yet")
+)

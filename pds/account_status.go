@@ -116,10 +116,10 @@ func (s *Server) activate(ctx context.Context, did syntax.DID, by cause) error {
 		if a.TakedownRef != "" || a.KeyID != acct.KeyID {
 			return xrpc.InvalidRequest("The account has changed in the meantime, try again")
 		}
-		if err := s.unscheduleDeletion(tx, a); err != nil {
+		a.DeactivatedAt, a.DeleteAfter = time.Time{}, time.Time{}
+		if err := s.scheduleDeletion(tx, a); err != nil {
 			return err
 		}
-		a.DeactivatedAt, a.DeleteAfter = time.Time{}, time.Time{}
 		return tx.DeleteDoc(docMigration, string(did))
 	}, announceActivation(by))
 	return err
@@ -129,9 +129,6 @@ func (s *Server) activate(ctx context.Context, did syntax.DID, by cause) error {
 // deleted some time after it, unless it has been activated again.
 func (s *Server) deactivate(ctx context.Context, did syntax.DID, deleteAfter time.Time, dropCredentials bool, by cause) error {
 	_, err := s.changeStatus(ctx, did, StatusDeactivate, by, func(tx storage.Tx, a *storage.Account) error {
-		if err := s.unscheduleDeletion(tx, a); err != nil {
-			return err
-		}
 		a.DeactivatedAt, a.DeleteAfter = s.clock.Now(), deleteAfter
 		if dropCredentials {
 			if err := dropAppPasswords(tx, did); err != nil {

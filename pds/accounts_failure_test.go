@@ -28,7 +28,7 @@ func wantNoTrace(t *testing.T, srv *pdstest.PDS, reg *faultyRegistry, in map[str
 		t.Errorf("an event was appended: %d", seq)
 	}
 	ok(t, srv.Config.Store.View(t.Context(), func(tx storage.Tx) error {
-		for _, kind := range []string{"creation", "signing-key", "session", "invite-use", "job", "migration", "handle-hold"} {
+		for _, kind := range []string{"creation", "signing-key", "session", "invite-use", "job", "job-due", "migration", "handle-hold"} {
 			docs, err := tx.ScanDocs(kind, storage.Scan{Limit: 10})
 			if err != nil {
 				return err

@@ -323,12 +323,12 @@ func TestDeleteAfter(t *testing.T) {
 			never.Post("com.atproto.server.deactivateAccount", map[string]any{}, nil)
 			back.Post("com.atproto.server.activateAccount", nil, nil)
 			srv.Clock.Advance(59 * time.Minute)
-			ok(t, srv.DeleteDueAccounts(t.Context()))
+			srv.RunJobs()
 			if _, found := account(t, srv, gone.DID); !found {
 				t.Fatal("deleted before its time")
 			}
 			srv.Clock.Advance(2 * time.Minute)
-			ok(t, srv.DeleteDueAccounts(t.Context()))
+			srv.RunJobs()
 			for _, a := range []*pdstest.Account{gone, back, never} {
 				if _, found := account(t, srv, a.DID); found != (a != gone || keep) {
 					t.Errorf("%s: found %t", a.Handle, found)
@@ -356,12 +356,12 @@ func TestMigrationIsExtended(t *testing.T) {
 	srv.Clock.Advance(2 * 24 * time.Hour)
 	ok(t, srv.ExtendMigration(t.Context(), o.DID))
 	srv.Clock.Advance(2 * 24 * time.Hour)
-	ok(t, srv.DeleteDueAccounts(t.Context()))
+	srv.RunJobs()
 	if _, found := account(t, srv, o.DID); !found {
 		t.Fatal("deleted in the middle of a migration")
 	}
 	srv.Clock.Advance(2 * 24 * time.Hour)
-	ok(t, srv.DeleteDueAccounts(t.Context()))
+	srv.RunJobs()
 	if _, found := account(t, srv, o.DID); found {
 		t.Fatal("not deleted although nothing goes on")
 	}

@@ -13,11 +13,6 @@ func (s *Server) SettlePendingAccounts(ctx context.Context) error {
 	return err
 }
 
-func (s *Server) DeleteDueAccounts(ctx context.Context) error {
-	_, err := s.deleteDueAccounts(ctx)
-	return err
-}
-
 func (s *Server) ExtendMigration(ctx context.Context, did syntax.DID) error {
 	return s.extendMigration(ctx, did)
 }

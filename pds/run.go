@@ -29,16 +29,17 @@ const backlogPause = 20 * time.Millisecond
 const firstTurns = 50 * time.Millisecond
 
 // Run does the background work of a server until ctx ends, then returns nil:
-// it finishes what a crash interrupted, collects what was deleted, prunes
-// events, removes unused blobs and tells crawlers of new events. A server
-// works without it, but nothing is ever cleaned up. Run it once for each
-// Server.
+// it does jobs (see [Server.Schedule]), finishes what a crash interrupted,
+// collects what was deleted, prunes events, removes unused blobs and tells
+// crawlers of new events. A server works without it, but sends no mail, and
+// nothing is ever cleaned up. Run it once for each Server.
 func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for i, t := range s.tasks() {
 		wg.Go(func() { s.repeat(ctx, t, time.Duration(i+1)*firstTurns) })
 	}
 	wg.Go(func() { s.notifyCrawlers(ctx) })
+	wg.Go(func() { s.jobs.Run(ctx) })
 	wg.Wait()
 	return nil
 }

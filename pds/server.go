@@ -14,6 +14,7 @@ import (
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
+	"github.com/pdskit/pdskit/internal/jobs"
 	"github.com/pdskit/pdskit/internal/lane"
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
@@ -40,6 +41,7 @@ type Server struct {
 	mux       http.Handler
 	lanes     *lane.Group[syntax.DID, writer]
 	tids      tidClock
+	jobs      *jobs.Queue
 	passwords *passwordHasher
 	firehose  *firehose
 	exports   *spoolPool
@@ -64,6 +66,7 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, public: public, store: cfg.Store, blobs: cfg.Blobs, clock: cfg.Clock.(*storage.Guard), log: cfg.Logger,
 		clockID:   uint(binary.BigEndian.Uint16(id[:])) % 1024,
 		lanes:     lane.New[syntax.DID, writer](cfg.Limits.IdleLanes, cfg.Limits.LaneQueue),
+		jobs:      jobs.New(storage.DocsOf(cfg.Store), cfg.Clock.(*storage.Guard), cfg.Logger),
 		passwords: newPasswordHasher(cfg.Limits),
 		exports:   newSpoolPool(cfg.Limits.Exports, cfg.Limits.SpoolMemory, cfg.Limits.SpoolDisk),
 		imports:   make(chan struct{}, cfg.Limits.Imports),
@@ -94,6 +97,11 @@ func New(cfg Config) (*Server, error) {
 		s.xrpc.Handle(methods...)
 		for _, m := range methods {
 			s.own.Store(m.NSID(), true)
+		}
+	}
+	for _, h := range s.jobHandlers() {
+		if err := s.jobs.Handle(h); err != nil {
+			return nil, err
 		}
 	}
 	s.mux = s.routes()

@@ -222,12 +222,11 @@ func (t *tx) DeleteDoc(kind, k string) error {
 
 // ScanDocs implements storage.Docs.
 func (t *tx) ScanDocs(kind string, s storage.Scan) ([]storage.Doc, error) {
-	prefix := key("d", kind)
-	to := after(prefix)
+	to := after(key("d", kind))
 	if s.To != "" {
-		to = prefix + s.To
+		to = key("d", kind, s.To)
 	}
-	return page(t, t.root.between(prefix+s.From, to, s.Reverse), s.Limit, t.visible)
+	return page(t, t.root.between(key("d", kind, s.From), to, s.Reverse), s.Limit, t.visible)
 }
 
 // ScanOwner implements storage.Docs.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pdskit/pdskit/internal/jobs/jobstest"
 	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/pds/pdstest"
 	"github.com/pdskit/pdskit/storage"
@@ -20,6 +21,11 @@ func TestStore(t *testing.T) {
 		t.Cleanup(func() { _ = s.Close() }) // the test may have closed it
 		return s
 	}, storagetest.Options{})
+}
+
+// TestJobs lets the store hold the jobs of a server.
+func TestJobs(t *testing.T) {
+	jobstest.Run(t, func(_ testing.TB, clock storage.Clock) storage.Store { return New(clock) })
 }
 
 // TestServer runs a whole server on the store.

@@ -12,6 +12,8 @@ import (
 // Mailbox is a pds.Mailer that keeps what it is given. Its methods may be
 // called concurrently.
 type Mailbox struct {
+	settle func() // sends what waits to be sent; nil: nothing to do
+
 	mu    sync.Mutex // guards following field
 	mails []pds.Mail
 }
@@ -24,8 +26,12 @@ func (m *Mailbox) Send(_ context.Context, mail pds.Mail) error {
 	return nil
 }
 
-// To returns the mails to an address, oldest first.
+// To returns the mails to an address, oldest first. In the mailbox of a PDS it
+// lets the server send what waits to be sent, first, see [PDS.RunJobs].
 func (m *Mailbox) To(address string) []pds.Mail {
+	if m.settle != nil {
+		m.settle()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(m.mails), func(mail pds.Mail) bool { return mail.To != address })

@@ -91,6 +91,7 @@ func (n *network) start(t testing.TB, adjust []func(*pds.Config)) *PDS {
 	_, port, err := net.SplitHostPort(listener.Addr().String())
 	must(err)
 	p := &PDS{URL: "http://localhost:" + port, PLC: n.plc, Mail: new(Mailbox), Clock: n.clock, t: t, network: n}
+	p.Mail.settle = p.RunJobs
 	domain := n.join(p)
 
 	rotation, err := atcrypto.GeneratePrivateKeyK256()
@@ -156,4 +157,15 @@ func (n *network) start(t testing.TB, adjust []func(*pds.Config)) *PDS {
 		hs.Close()
 	})
 	return p
+}
+
+// RunJobs does all jobs that are due by the test's clock, and returns when
+// none is left and none runs any more. The server does them too, within a
+// second; a test that cannot wait, or has moved the clock, calls RunJobs. Jobs
+// that fail are due again later.
+func (p *PDS) RunJobs() {
+	p.t.Helper()
+	if _, err := p.RunDueJobs(p.t.Context()); err != nil {
+		p.t.Fatalf("pdstest: jobs: %v", err)
+	}
 }

@@ -183,7 +183,7 @@ var docCases = []testCase{
 				}
 				return nil
 			})
-			bounds := append([]string{"0", "a/0", "c"}, all...)
+			bounds := append([]string{"0", "a/0", "c", "\x00", "a\x00", "a/1\x00"}, all...)
 			e.view(func(tx storage.Tx) error {
 				for _, from := range bounds {
 					for _, to := range bounds {
