@@ -23,6 +23,9 @@ const (
 	TLSTimeout = 10 * time.Second
 	// MaxHeaderBytes is the most that the header of an answer may hold.
 	MaxHeaderBytes = 64 << 10
+	// MaxStreamBuffer is how much of an answer an HTTP/2 connection holds that
+	// nobody has read yet: what a slow reader costs.
+	MaxStreamBuffer = 128 << 10
 
 	maxIdleConns        = 128
 	maxIdleConnsPerHost = 8
@@ -87,6 +90,7 @@ func NewTransport(cfg TransportConfig) http.RoundTripper {
 			MaxIdleConnsPerHost:    maxIdleConnsPerHost,
 			IdleConnTimeout:        idleConnTimeout,
 			MaxResponseHeaderBytes: MaxHeaderBytes,
+			HTTP2:                  &http.HTTP2Config{MaxReceiveBufferPerStream: MaxStreamBuffer},
 		},
 	}
 }

@@ -3,6 +3,7 @@ package pds
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -83,17 +84,26 @@ type Config struct {
 	// mail, and with it the codes that users wait for, goes nowhere.
 	Mailer Mailer
 
-	// Transport is used for requests to crawlers and, later, to other
-	// services. Default: identity.NewTransport with its guard against private
-	// addresses.
+	// Transport is used for requests to crawlers and other services. Default:
+	// identity.NewTransport with its guard against private addresses, but for
+	// those of the services and crawlers named here.
 	Transport http.RoundTripper
 
-	// AppView, if set, answers what this server does not know of handles.
+	// AppView, if set, answers what this server does not know of handles, and
+	// the methods that no service of their own is named for.
 	AppView Service
 
 	// ModService, if its DID is set, is the moderation service: its tokens open
-	// the moderation methods.
+	// the moderation methods. Methods of tools.ozone go to its URL.
 	ModService Service
+
+	// ReportService takes reports. Default: ModService.
+	ReportService Service
+
+	// AudienceNamesService makes the tokens by which this server calls others
+	// name "did#service" as their audience. Default: the DID alone, as every
+	// service expects it today.
+	AudienceNamesService bool
 
 	// Crawlers are base URLs of relays that are told of new events.
 	Crawlers []string
@@ -185,8 +195,35 @@ type Info struct {
 
 // Service is another service of the network.
 type Service struct {
+	// URL is scheme and host, such as "https://api.example.com". It may be
+	// plain http and at a private address.
 	URL string
 	DID syntax.DID
+}
+
+// check brings URL into the form that other places compare with.
+func (s *Service) check() error {
+	if s.DID != "" {
+		if _, err := syntax.ParseDID(string(s.DID)); err != nil {
+			return err
+		}
+	}
+	if s.URL == "" {
+		return nil
+	}
+	if s.DID == "" {
+		return errors.New("a URL needs its DID")
+	}
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		return err
+	}
+	if u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" ||
+		u.Scheme != "https" && u.Scheme != "http" {
+		return fmt.Errorf("%q must be scheme and host only", s.URL)
+	}
+	s.URL = (&url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}).String()
+	return nil
 }
 
 // Limits bounds what a server does. A field that is zero takes the default
@@ -223,6 +260,11 @@ type Limits struct {
 	ImportPolicyTime time.Duration // the same for an import: 1 min
 	DrainTime        time.Duration // how long a shutdown waits for requests: 10 s
 	MediaUploadIdle  time.Duration // an upload without progress: 60 s
+	ProxyCalls       int           // requests to other services at a time: 1,000
+	ProxyCallsEach   int           // of them for one account or address: 100
+	ProxyBytes       int64         // body of such a request, and of its answer: 10 MiB
+	ProxyHeaderTime  time.Duration // how long another service may take to answer: 10 s
+	ProxyIdle        time.Duration // an answer of another service without progress: 30 s
 }
 
 func def[T comparable](v *T, d T) {
@@ -264,6 +306,11 @@ func (l *Limits) setDefaults() {
 	def(&l.ImportPolicyTime, time.Minute)
 	def(&l.DrainTime, 10*time.Second)
 	def(&l.MediaUploadIdle, 60*time.Second)
+	def(&l.ProxyCalls, 1000)
+	def(&l.ProxyCallsEach, 100)
+	def(&l.ProxyBytes, 10<<20)
+	def(&l.ProxyHeaderTime, 10*time.Second)
+	def(&l.ProxyIdle, 30*time.Second)
 }
 
 // MinSecretBytes is the least length of Config.Secret.
@@ -336,8 +383,20 @@ func (c *Config) check() (*url.URL, error) {
 		}
 		crawlers = append(crawlers, p.Host)
 	}
-	if c.AppView.URL != "" && c.AppView.DID == "" {
-		return bad("AppView", "a URL needs its DID")
+	if c.ReportService == (Service{}) {
+		c.ReportService = c.ModService
+	}
+	allowed := crawlers
+	for _, service := range []struct {
+		field string
+		*Service
+	}{{"AppView", &c.AppView}, {"ModService", &c.ModService}, {"ReportService", &c.ReportService}} {
+		if err := service.check(); err != nil {
+			return bad(service.field, "%w", err)
+		}
+		if _, host, ok := strings.Cut(service.URL, "://"); ok {
+			allowed = append(allowed, host)
+		}
 	}
 	if g, ok := storage.GuardOf(c.Store); ok && c.Clock == nil {
 		c.Clock = g
@@ -358,7 +417,7 @@ func (c *Config) check() (*url.URL, error) {
 		c.Mailer = LogMailer(c.Logger)
 	}
 	if c.Transport == nil {
-		c.Transport = identity.NewTransport(identity.TransportConfig{AllowHosts: crawlers, AllowPrivate: c.DevMode})
+		c.Transport = identity.NewTransport(identity.TransportConfig{AllowHosts: allowed, AllowPrivate: c.DevMode})
 	}
 	if c.Catalog == nil {
 		c.Catalog = lexicons.New()

@@ -49,6 +49,7 @@ type Server struct {
 	importing sync.Map      // of syntax.DID: the accounts whose imports run
 	inPolicy  sync.Map      // of syntax.DID: the accounts about which the policy is being asked
 	refreshes xrpc.Limiter  // of lookups that a bad signature causes
+	calls     *callSlots    // of other services
 }
 
 // New makes a server from a configuration. It returns an error that names the
@@ -71,6 +72,7 @@ func New(cfg Config) (*Server, error) {
 		exports:   newSpoolPool(cfg.Limits.Exports, cfg.Limits.SpoolMemory, cfg.Limits.SpoolDisk),
 		imports:   make(chan struct{}, cfg.Limits.Imports),
 		refreshes: xrpc.NewMemoryLimiter(cfg.Clock.Now, maxRefreshedDIDs),
+		calls:     newCallSlots(cfg.Limits.ProxyCalls, cfg.Limits.ProxyCallsEach),
 	}
 	s.firehose = newFirehose(s.store, s.clock, s.log, cfg.Limits)
 	s.xrpc, err = xrpc.NewServer(xrpc.Config{
@@ -85,6 +87,7 @@ func New(cfg Config) (*Server, error) {
 		TrustedProxies: append(xrpc.PrivateProxies(), cfg.TrustedProxies...),
 		Stream:         xrpc.StreamConfig{WriteTimeout: cfg.Limits.writeTimeout()},
 		Owned:          ownedMethod,
+		Fallback:       s.proxy,
 		ValidateOutput: cfg.ValidateOutput,
 		Clock:          s.clock.Now,
 	})

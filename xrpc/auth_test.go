@@ -130,11 +130,10 @@ func TestWithCaller(t *testing.T) {
 
 func TestAuthenticateInFallback(t *testing.T) {
 	var srv *xrpc.Server
-	srv = newServer(t, xrpc.Config{Fallback: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv = newServer(t, xrpc.Config{Fallback: func(w http.ResponseWriter, r *http.Request) error {
 		caller, err := srv.Authenticate(r)
 		if err != nil {
-			xrpc.WriteError(w, r, err)
-			return
+			return err
 		}
 		if caller != xrpc.CallerFrom(r.Context()) {
 			t.Error("CallerFrom does not know the caller")
@@ -142,7 +141,11 @@ func TestAuthenticateInFallback(t *testing.T) {
 		if caller == nil {
 			w.WriteHeader(http.StatusNoContent)
 		}
-	})})
+		if got, err := srv.Authorize(r, xrpc.Required(nil)); (got == nil) != (caller == nil) || (err == nil) != (caller != nil) {
+			t.Errorf("Authorize: %v, %v", got, err)
+		}
+		return nil
+	}})
 	for auth, status := range map[string]int{"": 204, "Bearer alice": 200, "Bearer bad": 400, "Bearer broken-store": 500} {
 		res := request{target: "/xrpc/com.other.thing", header: []string{"Authorization: " + auth}}.send(t, srv)
 		if res.StatusCode != status {

@@ -15,9 +15,11 @@ import (
 // the other.
 const maxCodings = 3
 
-// decompress undoes content codings, given as the values of Content-Encoding.
-// It returns r itself if there are none.
-func decompress(r io.Reader, values []string) (io.Reader, error) {
+// Decompress undoes content codings, given as the values of Content-Encoding:
+// gzip, deflate and br, up to three. It returns r itself if there are none, and
+// an *[Error] of status 415 for others. The decoded data may be very much
+// longer than the encoded: the caller limits what it reads.
+func Decompress(r io.Reader, values []string) (io.Reader, error) {
 	var codings []string
 	for _, v := range values {
 		for coding := range strings.SplitSeq(v, ",") {

@@ -177,7 +177,7 @@ func (c *call) openBody(limit int64, name string) (io.Reader, error) {
 	if len(coding) == 0 {
 		return wire, nil
 	}
-	decoded, err := decompress(wire, coding)
+	decoded, err := Decompress(wire, coding)
 	if err != nil {
 		return nil, err
 	}
@@ -197,6 +197,10 @@ type wireReader struct {
 	began time.Time
 	armed time.Time
 	read  int64
+
+	mu     sync.Mutex // guards following 2 fields, and deadlines against them
+	closed bool       // see rawBody
+	ended  bool       // all of the body has been read
 }
 
 const (
@@ -211,6 +215,11 @@ const (
 )
 
 func (w *wireReader) arm() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return // with a deadline that has passed
+	}
 	now := time.Now()
 	if w.began.IsZero() {
 		w.began = now
@@ -239,6 +248,9 @@ func BoundDrain(w http.ResponseWriter, r *http.Request, wait time.Duration) {
 // disarm must follow the end of the body: net/http goes on reading to learn
 // whether the client leaves, and would take a deadline for that.
 func (w *wireReader) disarm() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
 	_ = http.NewResponseController(w.call.rw.ResponseWriter).SetReadDeadline(time.Time{})
 }
 

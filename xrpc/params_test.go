@@ -180,12 +180,13 @@ func FuzzPath(f *testing.F) {
 	for _, p := range []string{"/xrpc/com.example.search", "/xrpc/com.example.search/", "/xrpc/a.b", "/xrpc/%2e", "/xrpc//", "/"} {
 		f.Add(p)
 	}
-	srv, err := xrpc.NewServer(xrpc.Config{Fallback: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv, err := xrpc.NewServer(xrpc.Config{Fallback: func(w http.ResponseWriter, r *http.Request) error {
 		if _, err := syntax.ParseNSID(xrpc.MethodFrom(r.Context())); err != nil {
 			panic(err)
 		}
 		w.WriteHeader(http.StatusTeapot)
-	})})
+		return nil
+	}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -63,8 +63,7 @@ func (c *call) serve() error {
 	if s.cfg.Fallback == nil || s.cfg.Owned != nil && s.cfg.Owned(nsid) {
 		return NotImplemented()
 	}
-	s.cfg.Fallback.ServeHTTP(c.rw, c.req)
-	return nil
+	return s.cfg.Fallback(c.rw, c.req)
 }
 
 // fail answers with an error, if that is still possible.

@@ -57,9 +57,11 @@ type Config struct {
 	Owned func(nsid string) bool
 
 	// Fallback gets requests for NSIDs that are neither registered nor
-	// owned, of whatever verb; [MethodFrom] tells it the NSID. nil: they
-	// are answered with 501.
-	Fallback http.Handler
+	// owned, of whatever verb; [MethodFrom] tells it the NSID. It uses
+	// [Server.Authorize] and [RawBody]. An error that it returns is sent and
+	// logged like that of a method; if the answer has begun, the connection is
+	// cut. nil: they are answered with 501.
+	Fallback func(w http.ResponseWriter, r *http.Request) error
 
 	// MaxJSONBody, MaxTextBody and MaxUploadBody limit inputs of methods
 	// that set no limit of their own, in bytes: JSON, text, and the rest.
@@ -219,12 +221,19 @@ func (s *Server) binding(nsid string) *binding {
 	return s.methods[nsid]
 }
 
-// Authenticate asks the server's authenticators who makes a request, for a
-// [Config.Fallback] and for routes beside the server. It returns nil, nil for
-// a request without credentials, and an *[Error] for bad ones. Afterwards
-// [CallerFrom] knows the caller, if the request has come through the server.
+// Authenticate asks the server's authenticators who makes a request, for
+// routes beside the server. It returns nil, nil for a request without
+// credentials, and an *[Error] for bad ones. Afterwards [CallerFrom] knows the
+// caller, if the request has come through the server.
 func (s *Server) Authenticate(r *http.Request) (*Caller, error) {
-	caller, err := Optional(nil).apply(r.Context(), r, s.cfg.Authenticators)
+	return s.Authorize(r, Optional(nil))
+}
+
+// Authorize applies a rule to a request, for a [Config.Fallback]: it returns
+// the caller, nil if the rule needs none, or the error to be sent. Afterwards
+// [CallerFrom] knows the caller, if the request has come through the server.
+func (s *Server) Authorize(r *http.Request, rule Rule) (*Caller, error) {
+	caller, err := rule.apply(r.Context(), r, s.cfg.Authenticators)
 	if c := callFrom(r.Context()); c != nil && caller != nil {
 		c.caller = caller
 	}

@@ -69,11 +69,16 @@ func TestPathsAndVerbs(t *testing.T) {
 func TestFallback(t *testing.T) {
 	srv := newServer(t, xrpc.Config{
 		Owned: func(nsid string) bool { return nsid == "com.owned.method" },
-		Fallback: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			fmt.Fprintf(w, "%s %s", r.Method, xrpc.MethodFrom(r.Context()))
-		}),
+		Fallback: func(w http.ResponseWriter, r *http.Request) error {
+			if r.URL.RawQuery == "fail" {
+				return xrpc.NewError(502, "", "no luck")
+			}
+			_, err := fmt.Fprintf(w, "%s %s", r.Method, xrpc.MethodFrom(r.Context()))
+			return err
+		},
 	})
 	expect(t, request{verb: "POST", target: "/xrpc/Com.Other.thing?a=b"}.send(t, srv), 200, "POST com.other.thing")
+	expect(t, request{target: "/xrpc/com.other.thing?fail"}.send(t, srv), 502, `{"error":"UpstreamFailure","message":"no luck"}`)
 	expect(t, request{target: "/xrpc/com.OWNED.method"}.send(t, srv), 501, `{"error":"MethodNotImplemented","message":"Method Not Implemented"}`)
 	expect(t, request{target: "/xrpc/nope"}.send(t, srv), 400, `{"error":"InvalidRequest","message":"invalid xrpc path"}`)
 }

@@ -1,0 +1,42 @@
+package pds
+
+import "sync"
+
+// callSlots bounds how many calls of other services are under way, in total and
+// for each of those who cause them.
+type callSlots struct {
+	total, each int // fixed at creation
+
+	mu   sync.Mutex // guards following 2 fields
+	used int
+	by   map[string]int
+}
+
+func newCallSlots(total, each int) *callSlots {
+	return &callSlots{total: total, each: each, by: make(map[string]int)}
+}
+
+// take returns a function that gives the slot back, to be called once, or false
+// if there is none. An empty key counts in the total alone.
+func (c *callSlots) take(key string) (release func(), ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.used >= c.total || key != "" && c.by[key] >= c.each {
+		return nil, false
+	}
+	c.used++
+	if key != "" {
+		c.by[key]++
+	}
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.used--
+		if key == "" {
+			return
+		}
+		if c.by[key]--; c.by[key] == 0 {
+			delete(c.by, key)
+		}
+	}, true
+}
