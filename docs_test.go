@@ -65,6 +65,7 @@ var constants = map[string]any{
 	"identity.DialTimeout":             identity.DialTimeout,
 	"identity.TLSTimeout":              identity.TLSTimeout,
 	"identity.MaxHeaderBytes":          bytesOf(identity.MaxHeaderBytes),
+	"identity.MaxStreamBuffer":         bytesOf(identity.MaxStreamBuffer),
 	"identity.MaxDocumentBytes":        bytesOf(identity.MaxDocumentBytes),
 	"identity.MaxHandleRedirects":      identity.MaxHandleRedirects,
 	"identity.MaxPLCBody":              bytesOf(identity.MaxPLCBody),

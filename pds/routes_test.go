@@ -60,7 +60,8 @@ func TestRoutes(t *testing.T) {
 		{"POST", "", "/xrpc/com.atproto.server.describeServer", 400, "Incorrect HTTP method (POST) expected GET"},
 		{"GET", "", "/xrpc/com.atproto.server.createSession", 400, "Incorrect HTTP method (GET) expected POST"},
 		{"GET", "", "/xrpc/com.atproto.sync.notifyOfUpdate", 501, `"MethodNotImplemented"`},
-		{"GET", "", "/xrpc/com.example.unknown", 501, `"MethodNotImplemented"`},
+		{"GET", "", "/xrpc/com.example.unknown", 400, `"No service configured for com.example.unknown"`},
+		{"GET", "", "/xrpc/com.atproto.sync.unknown", 501, `"MethodNotImplemented"`},
 
 		{"GET", "alice.test", "/.well-known/atproto-did", 200, string(alice.DID)},
 		{"GET", "ALICE.test:8080", "/.well-known/atproto-did", 200, string(alice.DID)},

@@ -32,7 +32,7 @@ const (
 	noFiles   = "all data is in pds.db in PDS_DATA_DIRECTORY"
 	noBuffer  = "subscribers share one buffer, see docs/operating.md"
 	noS3      = "object storage is not supported yet; blobs are kept on disk, see PDS_BLOBSTORE_DISK_LOCATION"
-	noProxy   = "requests are not passed on to other services yet"
+	noProxy   = "requests to other services use HTTP/2 where they can, and the encoding that the client asks for, and are not repeated"
 	noFetch   = "documents of others are limited by kind"
 	noModMail = "there is no moderation mail yet"
 	noPages   = "there are no sign-in pages yet"
@@ -141,10 +141,15 @@ func knownSettings() []setting {
 
 		value("PDS_REPO_BACKFILL_LIMIT_MS", "milliseconds that a firehose cursor may reach back (1 day)", func(s *settings) *time.Duration { return &s.backfill }, parseMilliseconds),
 		list("PDS_CRAWLERS", "relays that are told of new events, comma-separated URLs", func(s *settings) *[]string { return &s.crawlers }, parseURL),
-		value("PDS_BSKY_APP_VIEW_URL", "service asked for handles that are not here", func(s *settings) *string { return &s.appView.URL }, parseURL),
+		value("PDS_BSKY_APP_VIEW_URL", "app view, to which methods of other services go", func(s *settings) *string { return &s.appView.URL }, parseURL),
 		value("PDS_BSKY_APP_VIEW_DID", "its DID; required with it", func(s *settings) *syntax.DID { return &s.appView.DID }, parseDID),
 		value("PDS_MOD_SERVICE_DID", "moderation service whose tokens open the moderation methods", func(s *settings) *syntax.DID { return &s.modService.DID }, parseDID),
-		value("PDS_MOD_SERVICE_URL", "its address; reports are not passed on to it yet", func(s *settings) *string { return &s.modService.URL }, parseURL),
+		value("PDS_MOD_SERVICE_URL", "its address, to which its own methods and reports go", func(s *settings) *string { return &s.modService.URL }, parseURL),
+		value("PDS_REPORT_SERVICE_DID", "service that takes reports (the moderation service)", func(s *settings) *syntax.DID { return &s.reportService.DID }, parseDID),
+		value("PDS_REPORT_SERVICE_URL", "its address", func(s *settings) *string { return &s.reportService.URL }, parseURL),
+		value("PDS_PROXY_HEADERS_TIMEOUT", "milliseconds that another service may take to answer (10 s)", func(s *settings) *time.Duration { return &s.proxyHeaderTime }, parseMilliseconds),
+		value("PDS_PROXY_BODY_TIMEOUT", "milliseconds that its answer may stand still (30 s)", func(s *settings) *time.Duration { return &s.proxyIdle }, parseMilliseconds),
+		value("PDS_PROXY_MAX_RESPONSE_SIZE", "bytes of its answer, and of what is sent to it (10 MiB)", func(s *settings) *int64 { return &s.proxyBytes }, parseNumber),
 
 		value("PDS_RATE_LIMITS_ENABLED", "limit requests (true; false in development mode)", func(s *settings) *bool { return &s.rateLimits }, parseBool),
 		value("PDS_RATE_LIMIT_BYPASS_KEY", "value of the header x-ratelimit-bypass that lifts the limits", func(s *settings) *string { return &s.bypassKey }, parseText),
@@ -168,8 +173,7 @@ func knownSettings() []setting {
 	none(noFiles, false, "PDS_ACCOUNT_DB_LOCATION", "PDS_SEQUENCER_DB_LOCATION", "PDS_DID_CACHE_DB_LOCATION", "PDS_ACTOR_STORE_DIRECTORY",
 		"PDS_ACTOR_STORE_CACHE_SIZE", "PDS_SQLITE_DISABLE_WAL_AUTO_CHECKPOINT", "PDS_BLOBSTORE_DISK_TMP_LOCATION")
 	none(noBuffer, false, "PDS_MAX_SUBSCRIPTION_BUFFER")
-	none(noProxy, false, "PDS_BSKY_APP_VIEW_CDN_URL_PATTERN", "PDS_REPORT_SERVICE_URL", "PDS_REPORT_SERVICE_DID", "PDS_PROXY_ALLOW_HTTP2",
-		"PDS_PROXY_HEADERS_TIMEOUT", "PDS_PROXY_BODY_TIMEOUT", "PDS_PROXY_MAX_RESPONSE_SIZE", "PDS_PROXY_MAX_RETRIES", "PDS_PROXY_PREFER_COMPRESSED")
+	none(noProxy, false, "PDS_BSKY_APP_VIEW_CDN_URL_PATTERN", "PDS_PROXY_ALLOW_HTTP2", "PDS_PROXY_MAX_RETRIES", "PDS_PROXY_PREFER_COMPRESSED")
 	none(noFetch, false, "PDS_FETCH_MAX_RESPONSE_SIZE")
 	none(noModMail, false, "PDS_MODERATION_EMAIL_SMTP_URL", "PDS_MODERATION_EMAIL_ADDRESS")
 	none(noPages, false, "PDS_LOGO_URL", "PDS_SUPPORT_URL", "PDS_HCAPTCHA_SITE_KEY", "PDS_HCAPTCHA_SECRET_KEY", "PDS_HCAPTCHA_TOKEN_SALT",

@@ -132,14 +132,18 @@ func newConfig(set *settings, store *sqlite.Store, master []byte, plc *identity.
 		Transport:      newTransport(set),
 		AppView:        set.appView,
 		ModService:     set.modService,
+		ReportService:  set.reportService,
 		Crawlers:       set.crawlers,
 		LimitBypassKey: set.bypassKey,
 		LimitBypassIPs: set.bypassIPs,
 		TrustedProxies: set.bypassIPs,
-		Limits:         pds.Limits{BlobBytes: set.blobBytes, ImportBytes: set.importBytes, BackfillWindow: set.backfill},
-		Logger:         log,
-		DevMode:        set.devMode,
-		Version:        set.version,
+		Limits: pds.Limits{
+			BlobBytes: set.blobBytes, ImportBytes: set.importBytes, BackfillWindow: set.backfill,
+			ProxyHeaderTime: set.proxyHeaderTime, ProxyIdle: set.proxyIdle, ProxyBytes: set.proxyBytes,
+		},
+		Logger:  log,
+		DevMode: set.devMode,
+		Version: set.version,
 	}
 	var err error
 	if cfg.Keys, err = pds.SealedKeys(master); err != nil {
@@ -169,7 +173,7 @@ func newConfig(set *settings, store *sqlite.Store, master []byte, plc *identity.
 func newTransport(set *settings) http.RoundTripper {
 	return identity.NewTransport(identity.TransportConfig{
 		AllowPrivate: set.devMode || set.noGuard,
-		AllowHosts:   hostsOf(append([]string{set.plcURL, set.appView.URL}, set.crawlers...)),
+		AllowHosts:   hostsOf(append([]string{set.plcURL, set.appView.URL, set.modService.URL, set.reportService.URL}, set.crawlers...)),
 	})
 }
 

@@ -44,6 +44,10 @@ type settings struct {
 	crawlers         []string
 	appView          pds.Service
 	modService       pds.Service
+	reportService    pds.Service
+	proxyHeaderTime  time.Duration
+	proxyIdle        time.Duration
+	proxyBytes       int64
 	rateLimits       bool
 	bypassKey        string
 	bypassIPs        []netip.Prefix
@@ -167,6 +171,7 @@ func (s *settings) contradictions() (wrong []error) {
 	together((s.smtpURL == "") != (s.from == ""), "PDS_EMAIL_SMTP_URL", "PDS_EMAIL_FROM_ADDRESS")
 	together((s.appView.URL == "") != (s.appView.DID == ""), "PDS_BSKY_APP_VIEW_URL", "PDS_BSKY_APP_VIEW_DID")
 	together(s.modService.URL != "" && s.modService.DID == "", "PDS_MOD_SERVICE_URL", "PDS_MOD_SERVICE_DID")
+	together((s.reportService.URL == "") != (s.reportService.DID == ""), "PDS_REPORT_SERVICE_URL", "PDS_REPORT_SERVICE_DID")
 	if s.staleTTL > s.maxTTL && s.maxTTL > 0 {
 		wrong = append(wrong, errors.New("PDS_DID_CACHE_STALE_TTL must not be above PDS_DID_CACHE_MAX_TTL"))
 	}

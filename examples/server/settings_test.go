@@ -156,6 +156,11 @@ var values = map[string]struct {
 	"PDS_BSKY_APP_VIEW_URL":           {"https://api.bsky.app", []string{mark}},
 	"PDS_BSKY_APP_VIEW_DID":           {"did:web:api.bsky.app", []string{mark}},
 	"PDS_MOD_SERVICE_URL":             {"https://mod.bsky.app", []string{mark}},
+	"PDS_REPORT_SERVICE_URL":          {"https://mod.bsky.app", []string{mark}},
+	"PDS_REPORT_SERVICE_DID":          {"did:plc:ar7c4by46qjdydhdevvrndac", []string{mark}},
+	"PDS_PROXY_HEADERS_TIMEOUT":       {"10000", []string{mark, "-1"}},
+	"PDS_PROXY_BODY_TIMEOUT":          {"30000", []string{mark}},
+	"PDS_PROXY_MAX_RESPONSE_SIZE":     {"10485760", []string{mark}},
 	"PDS_MOD_SERVICE_DID":             {"did:plc:ar7c4by46qjdydhdevvrndac", []string{mark}},
 	"PDS_RATE_LIMITS_ENABLED":         {"true", []string{mark}},
 	"PDS_RATE_LIMIT_BYPASS_KEY":       {"x", nil},
@@ -238,7 +243,7 @@ func TestRequiredNames(t *testing.T) {
 func TestNamesThatGoTogether(t *testing.T) {
 	for _, pair := range [][2]string{
 		{"PDS_EMAIL_SMTP_URL", "PDS_EMAIL_FROM_ADDRESS"}, {"PDS_BSKY_APP_VIEW_URL", "PDS_BSKY_APP_VIEW_DID"},
-		{"PDS_MOD_SERVICE_URL", "PDS_MOD_SERVICE_DID"},
+		{"PDS_MOD_SERVICE_URL", "PDS_MOD_SERVICE_DID"}, {"PDS_REPORT_SERVICE_URL", "PDS_REPORT_SERVICE_DID"},
 	} {
 		_, _, err := readSettings(production(pair[0], values[pair[0]].good))
 		if err == nil || !strings.Contains(err.Error(), pair[0]) || !strings.Contains(err.Error(), pair[1]) {
