@@ -51,20 +51,24 @@ func ClassOf(id string) Class {
 }
 
 // parseDiscoverable checks the id of a discoverable client and returns its URL.
+// The error is a refusal.
 func parseDiscoverable(id string) (webURL, error) {
 	u, err := parseWebURL(id)
-	if err != nil {
-		return webURL{}, err
-	}
 	switch {
+	case err != nil:
 	case u.port != "":
-		return webURL{}, errors.New("it has a port")
+		err = errors.New("it has a port")
 	case u.path == "" || u.path == "/":
-		return webURL{}, errors.New("it has no path")
+		err = errors.New("it has no path")
 	case strings.HasSuffix(u.path, "/"):
-		return webURL{}, errors.New("its path ends in a slash")
+		err = errors.New("its path ends in a slash")
+	default:
+		err = checkPath(u.path)
 	}
-	return u, checkPath(u.path)
+	if err != nil {
+		return webURL{}, invalidClient("client_id: %v", err)
+	}
+	return u, nil
 }
 
 // checkRegisteredID checks the id of a client of the configuration.

@@ -1,7 +1,6 @@
 package clients
 
 import (
-	"context"
 	"sync"
 	"time"
 )
@@ -30,8 +29,8 @@ func newGate(total, perHost int) *gate {
 
 // enter waits for a turn to fetch from a host, the host's first: whoever waits
 // for a slow host keeps nobody else out. The caller calls leave when done. The
-// error is errBusy, or that of ctx.
-func (g *gate) enter(ctx context.Context, host string) (leave func(), err error) {
+// error is errBusy.
+func (g *gate) enter(host string) (leave func(), err error) {
 	g.mu.Lock()
 	h := g.hosts[host]
 	if h == nil {
@@ -52,17 +51,13 @@ func (g *gate) enter(ctx context.Context, host string) (leave func(), err error)
 	for _, slots := range []chan struct{}{h.slots, g.slots} {
 		select {
 		case slots <- struct{}{}:
-			continue
 		case <-timer.C:
-			err = errBusy
-		case <-ctx.Done():
-			err = ctx.Err()
+			if slots == g.slots {
+				<-h.slots
+			}
+			forget()
+			return nil, errBusy
 		}
-		if slots == g.slots {
-			<-h.slots
-		}
-		forget()
-		return nil, err
 	}
 	return func() {
 		<-g.slots

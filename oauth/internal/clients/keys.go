@@ -12,10 +12,10 @@ import (
 // reason to end anything.
 func (r *Resolver) HasKey(ctx context.Context, c *Client, keyID, jkt string) (bool, error) {
 	keys, err := r.keysOf(ctx, c, (*lookup[*jose.KeySet]).get)
-	if err != nil || keys == nil {
+	if err != nil {
 		return false, err
 	}
-	key := keys.Find(keyID)
+	key := find(keys, keyID)
 	return key != nil && key.Thumbprint() == jkt, nil
 }
 
@@ -45,7 +45,7 @@ func (r *Resolver) findKey(ctx context.Context, c *Client, keyID string) (*jose.
 }
 
 // keysOf returns the keys of a client, those elsewhere by a method of the
-// lookup. It is nil if there are none.
+// lookup. They are nil if it has none.
 func (r *Resolver) keysOf(
 	ctx context.Context, c *Client, by func(*lookup[*jose.KeySet], context.Context, string) (*jose.KeySet, error),
 ) (*jose.KeySet, error) {

@@ -92,7 +92,7 @@ func newClient(class Class, id string, document []byte, algs []string) (*Client,
 	}
 	if class == Discoverable {
 		if c.url, err = parseDiscoverable(id); err != nil {
-			return nil, invalidClient("client_id: %v", err)
+			return nil, err
 		}
 	}
 	for _, check := range []func() error{c.checkFlow, c.checkRedirects} {

@@ -176,7 +176,7 @@ func (r *Resolver) Client(ctx context.Context, id string) (*Client, error) {
 		return newLoopback(id)
 	case Discoverable:
 		if _, err := parseDiscoverable(id); err != nil {
-			return nil, invalidClient("client_id: %v", err)
+			return nil, err
 		}
 		return r.documents.get(ctx, id)
 	case Registered:
@@ -236,7 +236,7 @@ func (r *Resolver) fetch(ctx context.Context, what, url string, mediaTypes ...st
 	if err != nil {
 		return fail(err, "is not at a valid URL")
 	}
-	leave, err := r.gate.enter(ctx, req.URL.Hostname())
+	leave, err := r.gate.enter(req.URL.Hostname())
 	if err != nil {
 		return nil, err
 	}
