@@ -20,7 +20,7 @@ func sameAddress(htu, want string) bool {
 // normalAddress returns the normal form of an http address.
 func normalAddress(text string) (string, bool) {
 	parsed, err := url.Parse(text)
-	if err != nil || parsed.User != nil || parsed.Host == "" || parsed.Opaque != "" {
+	if err != nil || parsed.User != nil || parsed.Hostname() == "" || parsed.Opaque != "" {
 		return "", false
 	}
 	port := parsed.Port()
@@ -34,39 +34,40 @@ func normalAddress(text string) (string, bool) {
 	if port != "" {
 		host += ":" + port
 	}
-	// Percent-encoding first: %2E is a dot.
-	path := normalPercent(parsed.EscapedPath())
-	plain := url.URL{Scheme: parsed.Scheme, Host: host}
+	path := parsed.RawPath // as it was written, if that is not the usual way
+	if path == "" {
+		path = parsed.EscapedPath()
+	}
+	path = normalPercent(path) // before dots are looked at: %2E is one
+	plain := url.URL{Scheme: parsed.Scheme, Host: host, RawPath: path}
 	if plain.Path, err = url.PathUnescape(path); err != nil {
 		return "", false
 	}
-	plain.RawPath = path
-	resolved := (&url.URL{}).ResolveReference(&plain)
-	if path = resolved.EscapedPath(); path == "" {
+	// Resolving removes the dot segments.
+	if path = (&url.URL{}).ResolveReference(&plain).EscapedPath(); path == "" {
 		path = "/"
 	}
 	return parsed.Scheme + "://" + host + path, true
 }
 
-// normalPercent decodes what needs no encoding (RFC 3986 section 2.3) and writes
-// the rest with capital letters. The text is a valid escaped path.
+// normalPercent decodes what needs no encoding (RFC 3986 section 2.3), encodes
+// what does, and leaves the rest as it is, in capital letters. The percent signs
+// of path are known to be right.
 func normalPercent(path string) string {
-	if !strings.Contains(path, "%") {
-		return path
-	}
+	const hex = "0123456789ABCDEF"
 	var b strings.Builder
 	for i := 0; i < len(path); i++ {
-		if path[i] != '%' || i+2 >= len(path) {
-			b.WriteByte(path[i])
-			continue
+		c := path[i]
+		encoded := c == '%'
+		if encoded {
+			c = unhex(path[i+1])<<4 | unhex(path[i+2])
+			i += 2
 		}
-		c := unhex(path[i+1])<<4 | unhex(path[i+2])
-		if isUnreserved(c) {
+		if isUnreserved(c) || !encoded && strings.IndexByte("/:@!$&'()*+,;=", c) >= 0 {
 			b.WriteByte(c)
 		} else {
-			b.WriteString(strings.ToUpper(path[i : i+3]))
+			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
 		}
-		i += 2
 	}
 	return b.String()
 }
@@ -75,6 +76,7 @@ func isUnreserved(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0
 }
 
+// unhex returns the value of a hexadecimal digit.
 func unhex(c byte) byte {
 	switch {
 	case c <= '9':

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/pdskit/pdskit/oauth/internal/jose"
@@ -52,17 +53,6 @@ type Checker struct {
 	Clock  func() time.Time // nil is time.Now
 }
 
-type claims struct {
-	JTI   string            `json:"jti"`
-	HTM   string            `json:"htm"`
-	HTU   string            `json:"htu"`
-	IAT   *jose.NumericDate `json:"iat"`
-	EXP   *jose.NumericDate `json:"exp"`
-	NBF   *jose.NumericDate `json:"nbf"`
-	Nonce string            `json:"nonce"`
-	ATH   *string           `json:"ath"`
-}
-
 // TokenHash returns the hash of an access token that a proof for it carries as
 // "ath" (RFC 9449 section 4.2).
 func TokenHash(token string) string {
@@ -98,58 +88,23 @@ func (c *Checker) Check(r *http.Request, htu, ath string) (*Proof, error) {
 	switch {
 	case token.Header.Typ != "dpop+jwt":
 		return nil, invalid("typ of the DPoP proof must be dpop+jwt")
+	case !slices.Contains(algs, token.Header.Alg):
+		return nil, invalid("alg of the DPoP proof is not supported")
 	case token.Header.JWK == nil:
 		return nil, invalid("DPoP proof has no key")
-	case token.Verify(token.Header.JWK, algs) != nil:
-		return nil, invalid("algorithm, key and signature of the DPoP proof do not fit")
 	}
-	var p claims
-	if err := jose.DecodeJSON(token.Claims, &p); err != nil {
-		return nil, invalid("DPoP proof has malformed claims")
+	if err := token.Header.JWK.Fits(token.Header.Alg); err != nil {
+		return nil, invalid("key of the DPoP proof does not fit its alg")
 	}
-	now := time.Now
-	if c.Clock != nil {
-		now = c.Clock
+	if err := token.Verify(token.Header.JWK, algs); err != nil {
+		return nil, invalid("signature of the DPoP proof does not match")
 	}
-	if err := c.checkClaims(&p, r.Method, htu, ath, now()); err != nil {
+	p, err := c.readClaims(token.Claims, r.Method, htu, ath)
+	if err != nil {
 		return nil, err
 	}
 	return &Proof{
 		JKT: token.Header.JWK.Thumbprint(), JTI: p.JTI,
 		Alg: token.Header.Alg, Issued: p.IAT.Time(),
 	}, nil
-}
-
-func (c *Checker) checkClaims(p *claims, method, htu, ath string, now time.Time) error {
-	switch {
-	case p.IAT == nil:
-		return invalid("DPoP proof has no iat")
-	case now.Sub(p.IAT.Time()) > MaxAge:
-		return invalid("iat of the DPoP proof is too old")
-	case p.IAT.Time().Sub(now) > MaxAhead:
-		return invalid("iat of the DPoP proof is in the future")
-	case p.EXP != nil && now.Sub(p.EXP.Time()) > Leeway:
-		return invalid("DPoP proof has expired")
-	case p.NBF != nil && p.NBF.Time().Sub(now) > MaxAhead:
-		return invalid("DPoP proof is not yet valid")
-	case p.JTI == "":
-		return invalid("DPoP proof has no jti")
-	case len(p.JTI) > MaxIDBytes:
-		return invalid("jti of the DPoP proof is too long")
-	case p.HTM != method:
-		return invalid("htm of the DPoP proof is not the method of the request")
-	case !sameAddress(p.HTU, htu):
-		return invalid("htu of the DPoP proof is not the address of the request")
-	case p.Nonce == "":
-		return &Error{CodeUseNonce, "DPoP proof needs the nonce of the server"}
-	case !c.Nonces.Check(p.Nonce, now):
-		return &Error{CodeUseNonce, "nonce of the DPoP proof is unknown or too old"}
-	case ath == "" && p.ATH != nil:
-		return invalid("DPoP proof must have no ath here")
-	case ath != "" && p.ATH == nil:
-		return invalid("DPoP proof has no ath")
-	case ath != "" && *p.ATH != ath:
-		return invalid("ath of the DPoP proof is not of the access token")
-	}
-	return nil
 }

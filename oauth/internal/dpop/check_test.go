@@ -1,9 +1,13 @@
 package dpop_test
 
 import (
+	"bufio"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +22,8 @@ const (
 )
 
 var now = time.Date(2026, 11, 22, 12, 0, 30, 0, time.UTC)
+
+type object = map[string]any
 
 // A bench has a checker at a fixed time, and a client's key.
 type bench struct {
@@ -78,5 +84,155 @@ func TestCheck(t *testing.T) {
 	}
 	if got, err := b.check(); got != nil || err != nil {
 		t.Errorf("no proof: %v, %v", got, err)
+	}
+}
+
+// TestBadProofs has one case for each check of a proof.
+func TestBadProofs(t *testing.T) {
+	b := newBench(t)
+	long := strings.Repeat("x", dpop.MaxIDBytes)
+	at := func(d time.Duration) int64 { return now.Add(d).Unix() }
+	for name, c := range map[string]struct {
+		header, claims object
+		want           string // code, "" for a good proof
+	}{
+		"typ JWT":          {header: object{"typ": "JWT"}, want: dpop.CodeInvalidProof},
+		"typ missing":      {header: object{"typ": nil}, want: dpop.CodeInvalidProof},
+		"typ upper case":   {header: object{"typ": "DPOP+JWT"}, want: dpop.CodeInvalidProof},
+		"typ long":         {header: object{"typ": "application/dpop+jwt"}, want: dpop.CodeInvalidProof},
+		"jwk missing":      {header: object{"jwk": nil}, want: dpop.CodeInvalidProof},
+		"jwk of another":   {header: object{"jwk": josetest.NewSigner(t).Public()}, want: dpop.CodeInvalidProof},
+		"jti missing":      {claims: object{"jti": nil}, want: dpop.CodeInvalidProof},
+		"jti empty":        {claims: object{"jti": ""}, want: dpop.CodeInvalidProof},
+		"jti number":       {claims: object{"jti": 1}, want: dpop.CodeInvalidProof},
+		"jti too long":     {claims: object{"jti": long + "x"}, want: dpop.CodeInvalidProof},
+		"jti longest":      {claims: object{"jti": long}},
+		"iat missing":      {claims: object{"iat": nil}, want: dpop.CodeInvalidProof},
+		"iat text":         {claims: object{"iat": strconv.FormatInt(now.Unix(), 10)}, want: dpop.CodeInvalidProof},
+		"iat fraction":     {claims: object{"iat": float64(now.Unix()) + 0.5}},
+		"exp passed":       {claims: object{"exp": at(-dpop.Leeway - time.Second)}, want: dpop.CodeInvalidProof},
+		"exp just passed":  {claims: object{"exp": at(-dpop.Leeway)}},
+		"exp in 5 minutes": {claims: object{"exp": at(5 * time.Minute)}},
+		"exp text":         {claims: object{"exp": "2026"}, want: dpop.CodeInvalidProof},
+		"nbf ahead":        {claims: object{"nbf": at(dpop.MaxAhead + time.Second)}, want: dpop.CodeInvalidProof},
+		"nbf just ahead":   {claims: object{"nbf": at(dpop.MaxAhead)}},
+		"nbf text":         {claims: object{"nbf": "0"}, want: dpop.CodeInvalidProof},
+		"more claims":      {claims: object{"sub": "x", "aud": []string{"a"}, "CRIT": 1}, header: object{"kid": "x", "jku": "http://127.0.0.1/"}},
+		"names by case":    {claims: object{"jti": nil, "JTI": "id"}, want: dpop.CodeInvalidProof},
+	} {
+		p := b.proof()
+		p.Header, p.Claims = c.header, c.claims
+		got, err := b.check(p.Sign(t, b.signer))
+		if code := codeOf(t, err); code != c.want || (got == nil) != (err != nil) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+}
+
+// TestDescriptions checks that errors can stand in a header as they are.
+func TestDescriptions(t *testing.T) {
+	e := &dpop.Error{Code: dpop.CodeUseNonce, Description: "text"}
+	if e.Error() != "use_dpop_nonce: text" {
+		t.Error(e)
+	}
+	b := newBench(t)
+	for _, proof := range []string{"", "x", "\"\\\r\n", "ä.ö.ü", b.proof().Sign(t, josetest.NewSigner(t)) + "x"} {
+		_, err := b.check(proof)
+		if err == nil || strings.ContainsAny(err.Error(), "\"\\\r\nä") {
+			t.Errorf("%q: %v", proof, err)
+		}
+	}
+}
+
+// TestRealProofs has the habits of existing clients.
+func TestRealProofs(t *testing.T) {
+	b := newBench(t)
+	for name, change := range map[string]func(*josetest.Proof){
+		"short jti":       func(p *josetest.Proof) { p.ID = "x" },
+		"htu with query":  func(p *josetest.Proof) { p.URL += "?limit=1&cursor=a%20b" },
+		"htu fragment":    func(p *josetest.Proof) { p.URL += "#x" },
+		"exp of indigo":   func(p *josetest.Proof) { p.Claims = object{"exp": now.Add(30 * time.Second).Unix()} },
+		"iss of indigo":   func(p *josetest.Proof) { p.Claims = object{"iss": "https://app.example.com/client"} },
+		"empty strings":   func(p *josetest.Proof) { p.Claims = object{"iss": "", "aud": "", "sub": ""} },
+		"key of a parser": func(p *josetest.Proof) { p.Header = object{"jwk": bareKey(t, b.signer)} },
+	} {
+		p := b.proof()
+		change(&p)
+		if _, err := b.check(p.Sign(t, b.signer)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// The name of the header in capitals, as sent over HTTP/1.
+	text := "POST / HTTP/1.1\r\nHost: x\r\nDPOP: " + b.proof().Sign(t, b.signer) + "\r\n\r\n"
+	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := b.checker.Check(r, htu, dpop.TokenHash(token)); p == nil || err != nil {
+		t.Errorf("DPOP: %v, %v", p, err)
+	}
+}
+
+// keyText is a public key as JSON.
+func keyText(t testing.TB, s jose.Signer) string {
+	t.Helper()
+	text, err := json.Marshal(s.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// bareKey is a public key as clients send it: what WebCrypto exports, without ID
+// and algorithm.
+func bareKey(t testing.TB, s jose.Signer) object {
+	t.Helper()
+	var key object
+	if err := json.Unmarshal([]byte(keyText(t, s)), &key); err != nil {
+		t.Fatal(err)
+	}
+	delete(key, "kid")
+	delete(key, "alg")
+	delete(key, "use")
+	key["ext"], key["key_ops"] = true, []string{"verify"}
+	return key
+}
+
+// TestAuthorizationServer checks proofs that come without an access token.
+func TestAuthorizationServer(t *testing.T) {
+	b := newBench(t)
+	p := b.proof()
+	p.Token = ""
+	r := httptest.NewRequest("POST", "/", http.NoBody)
+	r.Header.Set("DPoP", p.Sign(t, b.signer))
+	if got, err := b.checker.Check(r, htu, ""); got == nil || err != nil {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// TestOtherAlgorithms allows more than ES256.
+func TestOtherAlgorithms(t *testing.T) {
+	b := newBench(t)
+	good := b.proof().Sign(t, b.signer)
+	b.checker.Algs = []string{"ES256K"}
+	if _, err := b.check(good); codeOf(t, err) != dpop.CodeInvalidProof {
+		t.Errorf("ES256 where it is not allowed: %v", err)
+	}
+	b.checker.Algs = []string{"ES256K", "ES256"}
+	if _, err := b.check(good); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestClock(t *testing.T) {
+	b := newBench(t)
+	b.checker.Clock = nil
+	p := b.proof()
+	if _, err := b.check(p.Sign(t, b.signer)); codeOf(t, err) != dpop.CodeInvalidProof {
+		t.Errorf("a proof of another time: %v", err)
+	}
+	p.Issued, p.Nonce = time.Now(), b.checker.Nonces.Next(time.Now())
+	if _, err := b.check(p.Sign(t, b.signer)); err != nil {
+		t.Error(err)
 	}
 }

@@ -78,9 +78,6 @@ func FuzzParseKey(f *testing.F) {
 		if again.Thumbprint() != key.Thumbprint() || again.KeyID() != key.KeyID() || again.Alg() != key.Alg() || again.Use() != key.Use() {
 			t.Fatalf("%s became %s", data, text)
 		}
-		if key.Fits("ES256K") == nil {
-			return
-		}
 		// Of the written form, and without the members that do not make the key:
 		// the other library is stricter about the values of some.
 		var members object
@@ -107,11 +104,10 @@ func FuzzParseKey(f *testing.F) {
 	})
 }
 
-// FuzzParse checks that what is signed is the token as it came, and that there is
-// one form of it.
+// FuzzParse checks that what passes has one form, and that the other library
+// agrees where the signature is by the key in the header.
 func FuzzParse(f *testing.F) {
-	signer := josetest.NewSigner(f)
-	good := josetest.Proof{Method: "POST", URL: "https://pds.example.com/"}.Sign(f, signer)
+	good := josetest.Proof{Method: "POST", URL: "https://pds.example.com/"}.Sign(f, josetest.NewSigner(f))
 	f.Add(good)
 	f.Add(compact(`{"alg":"none"}`, `{}`, func(string) []byte { return []byte("x") }))
 	f.Add(compact(`{"alg":"ES256","crit":["b64"],"b64":false}`, `{}`, func(string) []byte { return []byte("x") }))
@@ -136,8 +132,12 @@ func FuzzParse(f *testing.F) {
 		if err != nil || members["crit"] != nil || members["b64"] != nil || members["alg"] == nil {
 			t.Fatalf("header %s: %v", header, err)
 		}
-		if token.Verify(signer.Public(), everyAlg) == nil && text != good && token.Header.Alg != "ES256" {
-			t.Fatal("a signature by nobody verifies")
+		if key := token.Header.JWK; key != nil && token.Verify(key, everyAlg) == nil {
+			var jwk object
+			if err := json.Unmarshal(members["jwk"], &jwk); err != nil {
+				t.Fatal(err)
+			}
+			oracle(t, token.Header.Alg, jwk, text, true)
 		}
 	})
 }

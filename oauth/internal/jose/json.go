@@ -23,16 +23,14 @@ var errNotObject = errors.New("jose: not a JSON object")
 //
 // Fields without a tag are not set, and members without a field are ignored.
 // Null leaves a field as it was, but for a [json.Unmarshaler], which is called.
-// The data is not kept.
+// After an error some fields may be set. The data is not kept.
 func DecodeJSON(data []byte, v any) error {
-	s := strictjson.NewPlain(data, MaxDepth)
-	if err := s.Skip(); err != nil {
-		return fmt.Errorf("jose: %w", err)
+	d := decoder{strictjson.NewPlain(data, MaxDepth), data}
+	err := d.decode(reflect.ValueOf(v).Elem())
+	if err == nil {
+		err = d.End()
 	}
-	if err := s.End(); err != nil {
-		return fmt.Errorf("jose: %w", err)
-	}
-	if err := decode(data, reflect.ValueOf(v).Elem()); err != nil {
+	if err != nil {
 		return fmt.Errorf("jose: %w", err)
 	}
 	return nil
@@ -41,17 +39,17 @@ func DecodeJSON(data []byte, v any) error {
 // ParseObject reads one JSON object as strictly as [DecodeJSON] and returns the
 // text of its members, in memory of data.
 func ParseObject(data []byte) (map[string]json.RawMessage, error) {
-	s := strictjson.NewPlain(data, MaxDepth)
-	if s.Peek() != strictjson.Object {
+	d := decoder{strictjson.NewPlain(data, MaxDepth), data}
+	if d.Peek() != strictjson.Object {
 		return nil, errNotObject
 	}
 	members := map[string]json.RawMessage{}
-	err := eachMember(s, data, func(name string, value []byte) error {
-		members[name] = value
-		return nil
+	err := d.Object(func(name string) (err error) {
+		members[name], err = d.raw()
+		return err
 	})
 	if err == nil {
-		err = s.End()
+		err = d.End()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("jose: %w", err)
@@ -59,82 +57,84 @@ func ParseObject(data []byte) (map[string]json.RawMessage, error) {
 	return members, nil
 }
 
-// eachMember reads an object of data.
-func eachMember(s *strictjson.Scanner, data []byte, member func(name string, value []byte) error) error {
-	return s.Object(func(name string) error {
-		value, err := rawValue(s, data)
+type decoder struct {
+	*strictjson.Scanner
+	data []byte
+}
+
+// raw reads one value and returns its text.
+func (d decoder) raw() ([]byte, error) {
+	d.Peek() // past white space
+	from := d.Pos()
+	if err := d.Skip(); err != nil {
+		return nil, err
+	}
+	return d.data[from:d.Pos():d.Pos()], nil
+}
+
+// decode reads one value into v.
+func (d decoder) decode(v reflect.Value) error {
+	kind := d.Peek()
+	t := v.Type()
+	switch to, ok := v.Addr().Interface().(json.Unmarshaler); {
+	case ok:
+		text, err := d.raw()
 		if err != nil {
 			return err
 		}
-		return member(name, value)
-	})
-}
-
-// rawValue reads one value of data and returns its text.
-func rawValue(s *strictjson.Scanner, data []byte) ([]byte, error) {
-	s.Peek() // past white space
-	from := s.Pos()
-	if err := s.Skip(); err != nil {
-		return nil, err
-	}
-	return data[from:s.Pos():s.Pos()], nil
-}
-
-var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
-
-// decode reads data, which is known to be well-formed, into v.
-func decode(data []byte, v reflect.Value) error {
-	s := strictjson.NewPlain(data, MaxDepth)
-	kind := s.Peek()
-	t := v.Type()
-	switch {
-	case reflect.PointerTo(t).Implements(unmarshaler):
-	case t.Kind() == reflect.Pointer:
-		if kind == strictjson.Null && !t.Implements(unmarshaler) {
-			return nil
-		}
+		return to.UnmarshalJSON(text)
+	case t.Kind() == reflect.Pointer && (kind != strictjson.Null || t.Implements(unmarshaler)):
 		if v.IsNil() {
 			v.Set(reflect.New(t.Elem()))
 		}
-		return decode(data, v.Elem())
+		return d.decode(v.Elem())
+	case kind == strictjson.Null:
+		return d.Null()
+	case kind == strictjson.String && t.Kind() == reflect.String:
+		text, err := d.Text()
+		v.SetString(text)
+		return err
 	case kind == strictjson.Object && t.Kind() == reflect.Struct:
-		return eachMember(s, data, func(name string, value []byte) error {
-			i := fieldNamed(t, name)
-			if i < 0 {
-				return nil
-			}
-			if err := decode(value, v.Field(i)); err != nil {
-				return fmt.Errorf("%s: %w", t.Field(i).Tag.Get("json"), err)
-			}
-			return nil
-		})
+		return d.Object(func(name string) error { return d.member(v, name) })
 	case kind == strictjson.Array && t.Kind() == reflect.Slice:
 		v.Set(reflect.MakeSlice(t, 0, 0))
-		return s.Array(func(i int) error {
-			value, err := rawValue(s, data)
-			if err != nil {
-				return err
-			}
+		return d.Array(func(i int) error {
 			v.Set(reflect.Append(v, reflect.Zero(t.Elem())))
-			return decode(value, v.Index(i))
+			return d.decode(v.Index(i))
 		})
 	case kind == strictjson.Object && t.Kind() == reflect.Map && t.Key().Kind() == reflect.String:
 		if v.IsNil() {
 			v.Set(reflect.MakeMap(t))
 		}
-		return eachMember(s, data, func(name string, value []byte) error {
+		return d.Object(func(name string) error {
 			item := reflect.New(t.Elem()).Elem()
-			if err := decode(value, item); err != nil {
-				return err
-			}
+			err := d.decode(item)
 			v.SetMapIndex(reflect.ValueOf(name).Convert(t.Key()), item)
-			return nil
+			return err
 		})
 	}
-	// What is left has no fields whose names could be confused, or is of the
-	// wrong kind.
-	return json.Unmarshal(data, v.Addr().Interface())
+	// What is left has no names that could be confused, or is of the wrong kind.
+	text, err := d.raw()
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, v.Addr().Interface())
 }
+
+// member reads the value of a member into the field of a struct that has its
+// name, if there is one.
+func (d decoder) member(v reflect.Value, name string) error {
+	i := fieldNamed(v.Type(), name)
+	if i < 0 {
+		return d.Skip()
+	}
+	if err := d.decode(v.Field(i)); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
 
 // fieldNamed returns the index of the exported field whose tag has the name, or
 // -1.

@@ -32,21 +32,28 @@ func NewSigner(t testing.TB) jose.Signer {
 // Token signs whatever header and claims it is given.
 func Token(t testing.TB, s jose.Signer, header, claims map[string]any) string {
 	t.Helper()
-	input := segment(t, header) + "." + segment(t, claims)
+	return Text(t, s, marshal(t, header), marshal(t, claims))
+}
+
+// Text signs texts in place of a header and claims, JSON or not.
+func Text(t testing.TB, s jose.Signer, header, claims string) string {
+	t.Helper()
+	enc := base64.RawURLEncoding
+	input := enc.EncodeToString([]byte(header)) + "." + enc.EncodeToString([]byte(claims))
 	signature, err := s.Sign([]byte(input))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return input + "." + base64.RawURLEncoding.EncodeToString(signature)
+	return input + "." + enc.EncodeToString(signature)
 }
 
-func segment(t testing.TB, v any) string {
+func marshal(t testing.TB, v any) string {
 	t.Helper()
 	text, err := json.Marshal(v)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return base64.RawURLEncoding.EncodeToString(text)
+	return string(text)
 }
 
 // Proof is a DPoP proof (RFC 9449 section 4.2) to be made. Empty fields are left
