@@ -2,6 +2,8 @@ package pds
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 )
@@ -20,4 +22,21 @@ func (s *Server) ExtendMigration(ctx context.Context, did syntax.DID) error {
 func (s *Server) FinishKeyChanges(ctx context.Context) error {
 	_, err := s.finishKeyChanges(ctx)
 	return err
+}
+
+// ObserveOnce shows an observer one batch of events as Run does. Unless release
+// is set it does not store how far it is at the end, as if the process died
+// then. It returns the number of the last event that was seen.
+func (s *Server) ObserveOnce(ctx context.Context, name string, release bool) (int64, error) {
+	for _, named := range s.observers {
+		if named.name == name {
+			o := &observation{namedObserver: named, s: s}
+			_, err := o.batch(ctx)
+			if release {
+				err = errors.Join(err, o.release(ctx))
+			}
+			return o.seq, err
+		}
+	}
+	return 0, fmt.Errorf("no observer %q", name)
 }

@@ -103,7 +103,7 @@ type WriteOp struct {
 
 // URI returns the record's address in the account's repository.
 func (o *WriteOp) URI(account syntax.DID) syntax.ATURI {
-	return syntax.ATURI("at://" + string(account) + "/" + string(o.Collection) + "/" + string(o.RKey))
+	return recordURI(account, o.Collection, o.RKey)
 }
 
 // ImportedRepo is a repository that replaces the account's own.

@@ -29,10 +29,10 @@ const backlogPause = 20 * time.Millisecond
 const firstTurns = 50 * time.Millisecond
 
 // Run does the background work of a server until ctx ends, then returns nil:
-// it does jobs (see [Server.Schedule]), finishes what a crash interrupted,
-// collects what was deleted, prunes events, removes unused blobs and tells
-// crawlers of new events. A server works without it, but sends no mail, and
-// nothing is ever cleaned up. Run it once for each Server.
+// it does jobs (see [Server.Schedule]), calls observers, finishes what a crash
+// interrupted, collects what was deleted, prunes events, removes unused blobs
+// and tells crawlers of new events. A server works without it, but sends no
+// mail, and nothing is ever cleaned up. Run it once for each Server.
 func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for i, t := range s.tasks() {
@@ -40,6 +40,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	wg.Go(func() { s.notifyCrawlers(ctx) })
 	wg.Go(func() { s.jobs.Run(ctx) })
+	s.startObservers(func(o namedObserver) { wg.Go(func() { s.observe(ctx, o) }) })
+	<-ctx.Done()
+	s.startObservers(nil)
 	wg.Wait()
 	return nil
 }

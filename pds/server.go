@@ -31,11 +31,16 @@ type Server struct {
 	blobs   storage.BlobStore
 	clock   *storage.Guard
 	log     *slog.Logger
-	clockID uint // of this process's TIDs
+	clockID uint   // of this process's TIDs
+	process string // its name among those that serve the same store
 
 	// own are the methods with the rules of this package, see
 	// authenticateSession. Requests only read it.
 	own sync.Map
+
+	observing sync.Mutex
+	observers []namedObserver
+	observer  func(namedObserver) // starts one; nil while Run does not run
 
 	xrpc      *xrpc.Server
 	mux       http.Handler
@@ -68,6 +73,7 @@ func New(cfg Config) (*Server, error) {
 		clockID:   uint(binary.BigEndian.Uint16(id[:])) % 1024,
 		lanes:     lane.New[syntax.DID, writer](cfg.Limits.IdleLanes, cfg.Limits.LaneQueue),
 		jobs:      jobs.New(storage.DocsOf(cfg.Store), cfg.Clock.(*storage.Guard), cfg.Logger),
+		process:   newProcessName(),
 		passwords: newPasswordHasher(cfg.Limits),
 		exports:   newSpoolPool(cfg.Limits.Exports, cfg.Limits.SpoolMemory, cfg.Limits.SpoolDisk),
 		imports:   make(chan struct{}, cfg.Limits.Imports),
