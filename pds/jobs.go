@@ -113,13 +113,23 @@ func (s *Server) HandleJobs(h JobHandler) {
 // returns an error that matches storage.ErrNotFound if the owner is no
 // account, and one that says why if the job is malformed.
 func (s *Server) Schedule(ctx context.Context, j Job) error {
-	if err := checkJobKind(j.Kind); err != nil {
+	job, err := j.checked()
+	if err != nil {
 		return err
+	}
+	return s.schedule(ctx, job)
+}
+
+// checked returns a job of a program as the queue takes it.
+func (j Job) checked() (jobs.Job, error) {
+	if err := checkJobKind(j.Kind); err != nil {
+		return jobs.Job{}, err
 	}
 	if j.Name == "" {
 		j.Name = rand.Text()
 	}
-	return s.schedule(ctx, jobs.Job(j))
+	out := jobs.Job(j)
+	return out, out.Check()
 }
 
 // schedule puts a job into the queue that needs no other change.

@@ -178,7 +178,7 @@ func (s *Server) askPolicy(ctx context.Context, w *Write) (*State, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	state := newState(ctx, s.store)
+	state := newState(ctx, s)
 	state.readOnly = w.Status != nil && w.Status.Action.early()
 	w.State, w.Caller = state, xrpc.CallerFrom(ctx)
 	answer := make(chan error, 1)

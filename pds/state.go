@@ -20,7 +20,7 @@ import (
 // stays small.
 const (
 	MaxStateReads    = 500     // documents read, by Get or Scan
-	MaxStateWrites   = 200     // documents changed
+	MaxStateWrites   = 200     // documents changed, and jobs
 	MaxStateBytes    = 1 << 20 // bytes of all values changed
 	MaxDocumentBytes = 64 << 10
 	MaxDocumentKey   = 512 // bytes of DocumentKey.Key
@@ -91,7 +91,7 @@ type Document struct {
 // JSON decodes the value into v.
 func (d *Document) JSON(v any) error { return json.Unmarshal(d.Value, v) }
 
-// State gives an extension its documents. Reads see the stored documents and
+// State gives an extension its documents and jobs. Reads see the stored documents and
 // what this State has changed; changes are kept as data and applied later, by
 // one transaction, which also checks that nothing which was read has changed
 // meanwhile. So a function that is given a State may run more than once and
@@ -101,7 +101,7 @@ func (d *Document) JSON(v any) error { return json.Unmarshal(d.Value, v) }
 // methods may be called concurrently.
 type State struct {
 	ctx      context.Context
-	store    storage.Store
+	s        *Server
 	tx       storage.Docs // of a snapshot, or nil: each read is a View of its own
 	readOnly bool
 
@@ -113,7 +113,8 @@ type State struct {
 	writes map[docID]*storage.Doc
 	order  []docID // of writes
 	size   int
-	failed error // a bound that was passed: nothing may be applied
+	later  []func(tx storage.Docs) error // other changes
+	failed error                         // a bound that was passed: nothing may be applied
 }
 
 type docID struct{ kind, key string }
@@ -130,8 +131,8 @@ type docVersion struct {
 	version int64
 }
 
-func newState(ctx context.Context, store storage.Store) *State {
-	return &State{ctx: ctx, store: store, reads: map[docID]storage.Doc{}, writes: map[docID]*storage.Doc{}}
+func newState(ctx context.Context, s *Server) *State {
+	return &State{ctx: ctx, s: s, reads: map[docID]storage.Doc{}, writes: map[docID]*storage.Doc{}}
 }
 
 // View calls fn with a State that shows one moment of the store and cannot be
@@ -139,7 +140,7 @@ func newState(ctx context.Context, store storage.Store) *State {
 // store keeps the moment for it. The error of fn comes back unchanged.
 func (s *Server) View(ctx context.Context, fn func(*State) error) error {
 	return s.store.View(ctx, func(tx storage.Tx) error {
-		st := newState(ctx, s.store)
+		st := newState(ctx, s)
 		st.tx, st.readOnly = tx, true
 		defer st.close()
 		return fn(st)
@@ -171,7 +172,7 @@ func (s *Server) Update(ctx context.Context, fn func(*State) error) error {
 const maxStateTries = 15
 
 func (s *Server) updateOnce(ctx context.Context, fn func(*State) error) error {
-	st := newState(ctx, s.store)
+	st := newState(ctx, s)
 	err := fn(st)
 	st.close()
 	if err != nil || !st.changed() {
@@ -190,14 +191,14 @@ func (st *State) close() {
 	st.closed, st.tx = true, nil
 }
 
-func (st *State) changed() bool { return st != nil && len(st.order) > 0 }
+func (st *State) changed() bool { return st != nil && len(st.order)+len(st.later) > 0 }
 
 // view reads from the snapshot or the store.
 func (st *State) view(fn func(storage.Docs) error) error {
 	if st.tx != nil {
 		return fn(st.tx)
 	}
-	return st.store.View(st.ctx, func(tx storage.Tx) error { return fn(tx) })
+	return st.s.store.View(st.ctx, func(tx storage.Tx) error { return fn(tx) })
 }
 
 func (st *State) countReads(n int) error {
@@ -283,11 +284,8 @@ func (st *State) write(k DocumentKey, d *storage.Doc) error {
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	switch {
-	case st.closed:
-		return ErrStateClosed
-	case st.readOnly:
-		return ErrReadOnly
+	if err := st.writable(); err != nil {
+		return err
 	}
 	id := docID{k.Kind, k.stored()}
 	old, again := st.writes[id]
@@ -301,10 +299,56 @@ func (st *State) write(k DocumentKey, d *storage.Doc) error {
 		st.order = append(st.order, id)
 	}
 	st.writes[id] = d
-	if len(st.order) > MaxStateWrites || st.size > MaxStateBytes {
-		st.failed = fmt.Errorf("%w: more than %d documents or %d bytes changed", ErrStateLimit, MaxStateWrites, MaxStateBytes)
+	return st.checkSize()
+}
+
+func (st *State) writable() error {
+	switch {
+	case st.closed:
+		return ErrStateClosed
+	case st.readOnly:
+		return ErrReadOnly
+	}
+	return nil
+}
+
+func (st *State) checkSize() error {
+	if len(st.order)+len(st.later) > MaxStateWrites || st.size > MaxStateBytes {
+		st.failed = fmt.Errorf("%w: more than %d changes or %d bytes", ErrStateLimit, MaxStateWrites, MaxStateBytes)
 	}
 	return st.failed
+}
+
+// Schedule puts a job into the queue together with the other changes, see
+// [Server.Schedule]. If its owner is no account when they are applied, the
+// whole transaction fails with storage.ErrNotFound.
+func (st *State) Schedule(j Job) error {
+	job, err := j.checked()
+	if err != nil {
+		return err
+	}
+	return st.also(len(j.Data), func(tx storage.Docs) error { return st.s.jobs.Put(tx, job) })
+}
+
+// CancelJob removes a job together with the other changes, see
+// [Server.CancelJob].
+func (st *State) CancelJob(kind, name string) error {
+	if err := checkJobKind(kind); err != nil {
+		return err
+	}
+	return st.also(0, func(tx storage.Docs) error { return st.s.jobs.Cancel(tx, kind, name) })
+}
+
+// also notes a change that is not one of documents of the extension.
+func (st *State) also(size int, change func(tx storage.Docs) error) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if err := st.writable(); err != nil {
+		return err
+	}
+	st.size += size
+	st.later = append(st.later, change)
+	return st.checkSize()
 }
 
 // Scan returns documents of a kind and owner by key, in byte order or in
@@ -384,7 +428,7 @@ func (st *State) confirm() error {
 	if len(st.reads)+len(st.scans) == 0 || st.readOnly && st.tx != nil {
 		return nil
 	}
-	return st.store.View(st.ctx, func(tx storage.Tx) error { return st.unchanged(tx) })
+	return st.s.store.View(st.ctx, func(tx storage.Tx) error { return st.unchanged(tx) })
 }
 
 // unchanged returns storage.ErrConflict unless the store still holds what was
@@ -438,6 +482,11 @@ func (st *State) apply(tx storage.Docs) error {
 		}
 		d.Version = old.Version
 		if _, err := tx.PutDoc(d); err != nil {
+			return err
+		}
+	}
+	for _, change := range st.later {
+		if err := change(tx); err != nil {
 			return err
 		}
 	}

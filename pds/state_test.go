@@ -321,3 +321,43 @@ func TestStateUpdateIsCancelled(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Jobs are scheduled and cancelled together with the other changes.
+func TestStateJobs(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t)
+	var ran []string
+	srv.HandleJobs(pds.JobHandler{Kind: "com.example.remind", Parallel: 1, Run: func(_ context.Context, j pds.Job) error {
+		ran = append(ran, j.Name)
+		return nil
+	}})
+	failed := errors.New("no")
+	err := srv.Update(t.Context(), func(st *pds.State) error {
+		ok(t, st.Schedule(pds.Job{Kind: "com.example.remind", Name: "never"}))
+		return failed
+	})
+	if err != failed {
+		t.Fatal(err)
+	}
+	due := srv.Clock.Now().Add(time.Hour)
+	ok(t, srv.Update(t.Context(), func(st *pds.State) error {
+		for _, name := range []string{"a", "b"} {
+			if err := st.Schedule(pds.Job{Kind: "com.example.remind", Name: name, Due: due}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	ok(t, srv.Update(t.Context(), func(st *pds.State) error { return st.CancelJob("com.example.remind", "a") }))
+	srv.Clock.Advance(2 * time.Hour)
+	if _, err := srv.RunDueJobs(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Join(ran, " ") != "b" {
+		t.Errorf("ran %q", ran)
+	}
+	err = srv.Update(t.Context(), func(st *pds.State) error { return st.Schedule(pds.Job{Kind: "mail"}) })
+	if err == nil {
+		t.Error("a job of the server's own kind was taken")
+	}
+}

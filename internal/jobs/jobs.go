@@ -159,7 +159,7 @@ func (q *Queue) Handle(h Handler) error {
 // of it no longer matters. It returns storage.ErrNotFound if the owner is no
 // account.
 func (q *Queue) Put(tx storage.Docs, j Job) error {
-	if err := j.check(); err != nil {
+	if err := j.Check(); err != nil {
 		return err
 	}
 	e, err := get(tx, j.Kind, j.Name)
@@ -204,7 +204,8 @@ func (q *Queue) Wake() {
 	}
 }
 
-func (j *Job) check() error {
+// Check returns why Put would refuse the job, or nil.
+func (j *Job) Check() error {
 	if err := checkKind(j.Kind); err != nil {
 		return err
 	}
