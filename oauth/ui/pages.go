@@ -68,6 +68,7 @@ type Page interface {
 // Frame is what every page has. All of it may be left zero.
 type Frame struct {
 	Locale     string    // language of the page; "" = [UI.Locale] of the request
+	Host       string    // what the address bar should show; "" = the request's
 	LocaleForm *Form     // where the language picker sends FieldLocale; nil = no picker
 	Problems   []Problem // why the form came back
 	Notice     string    // a Notice constant: what went well

@@ -14,6 +14,9 @@ type Manager struct {
 	PasswordNeeded bool
 }
 
+// Managed returns m; pages have it by embedding Manager.
+func (m *Manager) Managed() *Manager { return m }
+
 // Section is an entry of the account manager's navigation.
 type Section struct {
 	Code  string // a Section constant, or the catalogue has "section.<Code>"
