@@ -79,7 +79,7 @@ func (c *caller) requireProof() error {
 // before.
 func (c *caller) recordOnce(docs storage.Docs, now time.Time) error {
 	if c.proof != nil {
-		err := once(docs, onceProof, c.proof.JKT+" "+c.proof.JTI, now, now.Add(dpop.ReplayWindow))
+		err := onceProven(docs, c.proof, now)
 		if errors.Is(err, errSeen) {
 			return errorf(codeInvalidProof, "the DPoP proof was used before")
 		} else if err != nil {

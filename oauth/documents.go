@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pdskit/pdskit/oauth/internal/dpop"
 	"github.com/pdskit/pdskit/storage"
 )
 
@@ -38,12 +39,16 @@ func (s *Server) view(ctx context.Context, fn func(storage.Docs) error) error {
 	return s.cfg.Store.View(ctx, fn)
 }
 
+func (s *Server) update(ctx context.Context, fn func(storage.Docs) error) error {
+	return update(ctx, s.cfg.Store, fn)
+}
+
 // update runs a transaction, again if it conflicts with another. fn may run
 // more than once.
-func (s *Server) update(ctx context.Context, fn func(storage.Docs) error) error {
+func update(ctx context.Context, store storage.DocStore, fn func(storage.Docs) error) error {
 	var err error
 	for range maxConflicts {
-		if err = s.cfg.Store.Update(ctx, fn); !errors.Is(err, storage.ErrConflict) {
+		if err = store.Update(ctx, fn); !errors.Is(err, storage.ErrConflict) {
 			return err
 		}
 	}
@@ -101,6 +106,12 @@ func once(docs storage.Docs, namespace, key string, now, until time.Time) error 
 		return errSeen
 	}
 	return save(docs, kindOnce, id, version, until, onceDoc{Until: until})
+}
+
+// onceProven records the use of a DPoP proof, for as long as it could be used
+// again.
+func onceProven(docs storage.Docs, p *dpop.Proof, now time.Time) error {
+	return once(docs, onceProof, p.JKT+" "+p.JTI, now, now.Add(dpop.ReplayWindow))
 }
 
 // wasSeen reports whether a key is recorded.

@@ -24,7 +24,8 @@ type Server struct {
 	sets    *permissionSets
 	nonces  *dpop.Nonces
 	checker *dpop.Checker
-	replays *dpop.ReplayCache // of proofs for the resource
+	// onceAtResource notes the use of a proof for the resource.
+	onceAtResource func(context.Context, *dpop.Proof, time.Time) error
 
 	refreshKey [32]byte
 
@@ -60,7 +61,10 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("oauth: Config.Limits.NonceRotation: %w", err)
 	}
 	s.checker = &dpop.Checker{Algs: signingAlgs, Nonces: s.nonces, Clock: cfg.Clock}
-	s.replays = dpop.NewReplayCache(cfg.Limits.ReplayEntries)
+	s.onceAtResource = onceInMemory(cfg.Limits.ReplayEntries)
+	if cfg.Replicated {
+		s.onceAtResource = onceInStore(cfg.Store)
+	}
 
 	s.mux.Handle(pathProtectedResource, s.endpoint(http.MethodGet, s.serveResourceMetadata))
 	s.mux.Handle(pathServerMetadata, s.endpoint(http.MethodGet, s.serveMetadata))

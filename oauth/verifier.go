@@ -51,14 +51,10 @@ type grantedToken struct {
 // Verifier returns a verifier for resources in the same program. It sees at once
 // when a session has ended.
 func (s *Server) Verifier() *Verifier {
-	v := &Verifier{resource: s.cfg.Resource, clock: s.cfg.Clock, checker: s.checker, scopes: s.cfg.Scopes, find: s.findToken}
-	v.once = func(_ context.Context, p *dpop.Proof, now time.Time) error {
-		return s.replays.Once(p.JKT, p.JTI, now)
+	return &Verifier{
+		resource: s.cfg.Resource, clock: s.cfg.Clock, checker: s.checker, scopes: s.cfg.Scopes,
+		find: s.findToken, once: s.onceAtResource,
 	}
-	if s.cfg.Replicated {
-		v.once = s.onceInStore
-	}
-	return v
 }
 
 // findToken looks an access token up. The session keeps the hash of the token
@@ -88,15 +84,21 @@ func (s *Server) findToken(ctx context.Context, token string, now time.Time) (*g
 	}, nil
 }
 
-// onceInStore notes the use of a proof for all processes of this issuer.
-func (s *Server) onceInStore(ctx context.Context, p *dpop.Proof, now time.Time) error {
-	err := s.update(ctx, func(docs storage.Docs) error {
-		return once(docs, onceProof, p.JKT+" "+p.JTI, now, now.Add(dpop.ReplayWindow))
-	})
-	if errors.Is(err, errSeen) {
-		return dpop.ErrReplayed
+// onceInMemory returns a function that notes the use of proofs in this process.
+func onceInMemory(capacity int) func(context.Context, *dpop.Proof, time.Time) error {
+	replays := dpop.NewReplayCache(capacity)
+	return func(_ context.Context, p *dpop.Proof, now time.Time) error { return replays.Once(p.JKT, p.JTI, now) }
+}
+
+// onceInStore returns a function that notes it for all processes on a store.
+func onceInStore(store storage.DocStore) func(context.Context, *dpop.Proof, time.Time) error {
+	return func(ctx context.Context, p *dpop.Proof, now time.Time) error {
+		err := update(ctx, store, func(docs storage.Docs) error { return onceProven(docs, p, now) })
+		if errors.Is(err, errSeen) {
+			return dpop.ErrReplayed
+		}
+		return err
 	}
-	return err
 }
 
 // Verify says what a request may do. It returns nil and no error if the request
