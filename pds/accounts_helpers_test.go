@@ -230,7 +230,7 @@ type faultyStore struct {
 	clock *pdstest.Clock // of the store and its server
 
 	mu    sync.Mutex // guards following 3 fields
-	stage string     // what the Update does: a method of probe, empty for none
+	stage string     // what the Update does: a method of probe or a kind of documents, empty for none
 	err   error
 	late  bool // the Update takes effect all the same
 }
@@ -285,6 +285,11 @@ func (p *probe) PutAccount(a storage.Account) (int64, error) {
 func (p *probe) Apply(c *storage.Commit) error {
 	p.did["Apply"] = true
 	return p.Tx.Apply(c)
+}
+
+func (p *probe) PutDoc(d storage.Doc) (int64, error) {
+	p.did[d.Kind] = true
+	return p.Tx.PutDoc(d)
 }
 
 func (p *probe) DeleteAccount(did syntax.DID) error {

@@ -13,13 +13,17 @@ type updateAccountHandleInput struct {
 	Handle string     `json:"handle"`
 }
 
+func (in *updateAccountHandleInput) describe() (subject, detail string) {
+	return string(in.DID), in.Handle
+}
+
 func (s *Server) updateAccountHandle() xrpc.Method {
 	return xrpc.Procedure("com.atproto.admin.updateAccountHandle", s.adminOnly(),
-		func(ctx context.Context, in *updateAccountHandleInput) (*xrpc.None, error) {
+		audited(s, func(ctx context.Context, in *updateAccountHandleInput) (*xrpc.None, error) {
 			err := s.setHandle(ctx, in.DID, in.Handle, true, causeOf(xrpc.CallerFrom(ctx)))
 			if isAccountNotFound(err) {
 				err = xrpc.InvalidRequest("Account not found")
 			}
 			return nil, err
-		})
+		}))
 }

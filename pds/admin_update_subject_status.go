@@ -3,6 +3,8 @@ package pds
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/pdskit/pdskit/storage"
@@ -24,9 +26,23 @@ type updateSubjectStatusOutput struct {
 	Takedown *statusAttr     `json:"takedown,omitempty"`
 }
 
+// describe names the subject and what is to become of it.
+func (in *updateSubjectStatusInput) describe() (subject, detail string) {
+	if sub, err := parseSubject(in.Subject); err == nil {
+		subject = strings.TrimSpace(sub.DID + sub.URI + " " + sub.CID)
+	}
+	if in.Takedown != nil {
+		detail = strings.TrimSpace(fmt.Sprintf("takedown=%t %s", in.Takedown.Applied, in.Takedown.Ref))
+	}
+	if in.Deactivated != nil {
+		detail = strings.TrimSpace(fmt.Sprintf("deactivated=%t %s", in.Deactivated.Applied, detail))
+	}
+	return subject, detail
+}
+
 func (s *Server) updateSubjectStatus() xrpc.Method {
 	return xrpc.Procedure("com.atproto.admin.updateSubjectStatus", s.moderator(),
-		func(ctx context.Context, in *updateSubjectStatusInput) (*updateSubjectStatusOutput, error) {
+		audited(s, func(ctx context.Context, in *updateSubjectStatusInput) (*updateSubjectStatusOutput, error) {
 			if in.Takedown != nil && in.Takedown.Applied && in.Deactivated != nil && !in.Deactivated.Applied {
 				return nil, xrpc.InvalidRequest("Cannot activate and takedown an account at the same time")
 			}
@@ -53,7 +69,7 @@ func (s *Server) updateSubjectStatus() xrpc.Method {
 				return nil, err
 			}
 			return &updateSubjectStatusOutput{Subject: in.Subject, Takedown: in.Takedown}, nil
-		})
+		}))
 }
 
 // takedownRef is the reference that is stored for a takedown: that of the

@@ -67,6 +67,14 @@ type Config struct {
 	// InviteRequired asks for an invite code at sign-up.
 	InviteRequired bool
 
+	// InviteInterval is how often accounts earn an invite code to give away, if
+	// InviteRequired is set: one for each interval since their creation, or
+	// since InviteEpoch if that is later. Default: never.
+	InviteInterval time.Duration
+
+	// InviteEpoch is when accounts began to earn invite codes. Default: always.
+	InviteEpoch time.Time
+
 	// RefuseImports turns importRepo off.
 	RefuseImports bool
 
@@ -259,6 +267,8 @@ type Limits struct {
 	PolicyTime       time.Duration // an answer of Policy: 1 s
 	ImportPolicyTime time.Duration // the same for an import: 1 min
 	DrainTime        time.Duration // how long a shutdown waits for requests: 10 s
+	AuditEntries     int           // actions that the audit log remembers: 100,000
+	AuditAge         time.Duration // how long it remembers them: 730 days
 	MediaUploadIdle  time.Duration // an upload without progress: 60 s
 	ProxyCalls       int           // requests to other services at a time: 1,000
 	ProxyCallsEach   int           // of them for one account or address: 100
@@ -305,6 +315,8 @@ func (l *Limits) setDefaults() {
 	def(&l.PolicyTime, time.Second)
 	def(&l.ImportPolicyTime, time.Minute)
 	def(&l.DrainTime, 10*time.Second)
+	def(&l.AuditEntries, 100_000)
+	def(&l.AuditAge, 730*24*time.Hour)
 	def(&l.MediaUploadIdle, 60*time.Second)
 	def(&l.ProxyCalls, 1000)
 	def(&l.ProxyCallsEach, 100)
@@ -348,6 +360,8 @@ func (c *Config) check() (*url.URL, error) {
 		return bad("PublicURL", "%q must be scheme and host only", c.PublicURL)
 	case public.Scheme != "https" && !(public.Scheme == "http" && c.DevMode):
 		return bad("PublicURL", "%q must be https (http needs DevMode)", c.PublicURL)
+	case c.InviteInterval < 0:
+		return bad("InviteInterval", "must not be negative")
 	case len(c.Secret) < MinSecretBytes:
 		return bad("Secret", "must have at least %d bytes", MinSecretBytes)
 	}

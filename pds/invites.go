@@ -3,6 +3,7 @@ package pds
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -18,8 +19,17 @@ import (
 const (
 	docInvite        = "invite"         // by code: an invite
 	docInviteUse     = "invite-use"     // by "code/DID": when it was used
-	docAccountInvite = "account-invite" // by "account/code": nothing
+	docAccountInvite = "account-invite" // by "account/code": who made it
+	docInvitedBy     = "invited-by"     // by DID: the code that the account came with
+	docInviteRecent  = "invite-recent"  // by "time/code", see recentKey
+	docInviteUsage   = "invite-usage"   // by "uses/time/code", see usageKey
 )
+
+// inviteRows is how many documents a new code is.
+const inviteRows = 4
+
+// maxAccountInvites is how many codes an account may have, used ones included.
+const maxAccountInvites = 5000
 
 // inviteByAdmin is the owner and maker of codes that belong to no account.
 const inviteByAdmin = "admin"
@@ -38,6 +48,14 @@ func errInvalidInvite(message string) *xrpc.Error {
 	return xrpc.NewError(http.StatusBadRequest, "InvalidInviteCode", message)
 }
 
+// recentKey orders codes by age.
+func (inv *invite) recentKey(code string) string { return formatTime(inv.CreatedAt) + "/" + code }
+
+// usageKey orders codes by how often they were used, then by age.
+func (inv *invite) usageKey(code string) string {
+	return fmt.Sprintf("%010d/%s", inv.Used, inv.recentKey(code))
+}
+
 func errInviteUnavailable() *xrpc.Error {
 	return errInvalidInvite("Provided invite code not available")
 }
@@ -53,11 +71,17 @@ func putInvite(tx storage.Docs, code string, inv invite) error {
 	if err != nil {
 		return err
 	}
-	if _, err := tx.PutDoc(storage.Doc{Kind: docInvite, Key: code, Value: value}); err != nil {
-		return err
+	for _, d := range [inviteRows]storage.Doc{
+		{Kind: docInvite, Key: code, Value: value},
+		{Kind: docAccountInvite, Key: inv.ForAccount + "/" + code, Value: []byte(inv.CreatedBy)},
+		{Kind: docInviteRecent, Key: inv.recentKey(code)},
+		{Kind: docInviteUsage, Key: inv.usageKey(code)},
+	} {
+		if _, err := tx.PutDoc(d); err != nil {
+			return err
+		}
 	}
-	_, err = tx.PutDoc(storage.Doc{Kind: docAccountInvite, Key: inv.ForAccount + "/" + code})
-	return err
+	return nil
 }
 
 func getInvite(tx storage.Docs, code string) (storage.Doc, invite, error) {
@@ -102,18 +126,23 @@ func useInvite(tx storage.Tx, code string, did syntax.DID, now time.Time) error 
 	if err != nil {
 		return err
 	}
-	inv.Used++
-	if err := replaceInvite(tx, d, inv); err != nil {
+	if err := countInvite(tx, d, inv, inv.Used+1); err != nil {
 		return err
 	}
-	key := code + "/" + string(did)
-	old, err := tx.GetDoc(docInviteUse, key) // the DID was here before
+	if err := overwriteDoc(tx, docInviteUse, code+"/"+string(did), []byte(formatTime(now))); err != nil {
+		return err
+	}
+	return overwriteDoc(tx, docInvitedBy, string(did), []byte(code))
+}
+
+// overwriteDoc stores a document whatever is there: the DID may have been here
+// before.
+func overwriteDoc(tx storage.Docs, kind, key string, value []byte) error {
+	old, err := tx.GetDoc(kind, key)
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return err
 	}
-	_, err = tx.PutDoc(storage.Doc{
-		Kind: docInviteUse, Key: key, Version: old.Version, Value: []byte(formatTime(now)),
-	})
+	_, err = tx.PutDoc(storage.Doc{Kind: kind, Key: key, Version: old.Version, Value: value})
 	return err
 }
 
@@ -126,13 +155,25 @@ func returnInvite(tx storage.Tx, code string, did syntax.DID) error {
 	if err != nil {
 		return err
 	}
-	if inv.Used > 0 {
-		inv.Used--
+	if err := countInvite(tx, d, inv, max(inv.Used-1, 0)); err != nil {
+		return err
 	}
-	if err := replaceInvite(tx, d, inv); err != nil {
+	if err := tx.DeleteDoc(docInvitedBy, string(did)); err != nil {
 		return err
 	}
 	return tx.DeleteDoc(docInviteUse, code+"/"+string(did))
+}
+
+// countInvite sets how often a code was used.
+func countInvite(tx storage.Docs, d storage.Doc, inv invite, used int) error {
+	if err := tx.DeleteDoc(docInviteUsage, inv.usageKey(d.Key)); err != nil {
+		return err
+	}
+	inv.Used = used
+	if _, err := tx.PutDoc(storage.Doc{Kind: docInviteUsage, Key: inv.usageKey(d.Key)}); err != nil {
+		return err
+	}
+	return replaceInvite(tx, d, inv)
 }
 
 func replaceInvite(tx storage.Docs, d storage.Doc, inv invite) (err error) {

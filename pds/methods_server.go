@@ -16,6 +16,7 @@ func (s *Server) serverMethods() []xrpc.Method {
 		s.deleteAccount(),
 		s.deleteSession(),
 		s.describeServer(),
+		s.getAccountInviteCodes(),
 		s.getServiceAuth(),
 		s.getSession(),
 		s.listAppPasswords(),

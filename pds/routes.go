@@ -28,7 +28,8 @@ func (s *Server) routes() http.Handler {
 	})
 	other.HandleFunc("GET /tls-check", s.serveTLSCheck)
 	other.HandleFunc("GET /{$}", s.serveLanding)
-	other.HandleFunc("POST /admin/clock/accept", s.serveAcceptClock)
+	other.HandleFunc("POST /admin/clock/accept", s.adminRoute(s.serveAcceptClock))
+	other.HandleFunc("GET /admin/audit", s.adminRoute(s.serveAudit))
 
 	main := http.NewServeMux()
 	main.Handle("/", xrpc.CORS(other))
@@ -135,21 +136,40 @@ func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, out)
 }
 
+// adminRoute lets only the administrator through, with the administrator's
+// password.
+func (s *Server) adminRoute(serve func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		scheme, value, _ := parseAuthorization(r.Header.Values("Authorization"))
+		err := error(xrpc.AuthRequired(""))
+		if scheme == "basic" {
+			_, err = s.authenticateAdmin(value)
+		}
+		if err == nil {
+			err = serve(w, r)
+		}
+		if err != nil {
+			if _, refused := errors.AsType[*xrpc.Error](err); !refused {
+				s.log.ErrorContext(r.Context(), "an administration route failed", "path", r.URL.Path, "error", err)
+			}
+			xrpc.WriteError(w, r, err)
+		}
+	}
+}
+
 // serveAcceptClock lets an administrator declare the clock right after all,
 // see storage.Guard.
-func (s *Server) serveAcceptClock(w http.ResponseWriter, r *http.Request) {
-	scheme, value, _ := parseAuthorization(r.Header.Values("Authorization"))
-	if scheme != "basic" {
-		xrpc.WriteError(w, r, xrpc.AuthRequired(""))
-		return
+func (s *Server) serveAcceptClock(w http.ResponseWriter, r *http.Request) error {
+	entry := AuditEntry{Actor: adminUser, Client: r.UserAgent(), Action: "clock accept"}
+	err := s.Audit(r.Context(), entry, func(ctx context.Context) error {
+		s.clock.Accept()
+		s.log.WarnContext(ctx, "an administrator accepted the clock", "now", s.clock.Now())
+		return nil
+	})
+	if err == nil {
+		writeJSON(w, http.StatusOK, map[string]bool{"accepted": true})
 	}
-	if _, err := s.authenticateAdmin(value); err != nil {
-		xrpc.WriteError(w, r, err)
-		return
-	}
-	s.clock.Accept()
-	s.log.WarnContext(r.Context(), "an administrator accepted the clock", "now", s.clock.Now())
-	writeJSON(w, http.StatusOK, map[string]bool{"accepted": true})
+	return err
 }
 
 // accountOfHost returns the account whose handle is the host.

@@ -89,13 +89,16 @@ func (o *listReposOutput) add(tx storage.Repos, a *storage.Account) error {
 	return nil
 }
 
-// syncLimit checks the limit of a list; zero stands for the default.
-func syncLimit(n int) (int, error) {
+// syncLimit checks the limit of a list of this namespace.
+func syncLimit(n int) (int, error) { return listLimit(n, defaultSyncList, maxSyncList) }
+
+// listLimit checks the limit of a list; zero stands for the default.
+func listLimit(n, byDefault, most int) (int, error) {
 	if n == 0 {
-		return defaultSyncList, nil
+		return byDefault, nil
 	}
-	if n < 1 || n > maxSyncList {
-		return 0, xrpc.InvalidRequest("limit must be from 1 to %d", maxSyncList)
+	if n < 1 || n > most {
+		return 0, xrpc.InvalidRequest("limit must be from 1 to %d", most)
 	}
 	return n, nil
 }

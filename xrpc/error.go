@@ -122,6 +122,14 @@ var usual = map[int][2]string{
 	http.StatusGatewayTimeout:        {"UpstreamTimeout", "Upstream Timeout"},
 }
 
+// ErrorName returns the name by which [WriteError] tells a client of err: that
+// of the Error in it, or InternalServerError.
+func ErrorName(err error) string {
+	e, _ := asError(err)
+	name, _ := e.wire()
+	return name
+}
+
 // status is the status to be sent. A nil *Error in an error is a bug of a
 // handler.
 func (e *Error) status() int {

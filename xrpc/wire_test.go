@@ -149,6 +149,22 @@ func TestErrorHeaderAndUnwrap(t *testing.T) {
 	expect(t, res, 401, `{"error":"use_dpop_nonce","message":"nonce"}`)
 }
 
+func TestErrorName(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{xrpc.NewError(400, "BadThing", "x"), "BadThing"},
+		{fmt.Errorf("wrapped: %w", xrpc.InvalidRequest("x")), "InvalidRequest"},
+		{xrpc.NewError(500, "Secret", "x"), "InternalServerError"},
+		{errors.New("x"), "InternalServerError"},
+	} {
+		if got := xrpc.ErrorName(c.err); got != c.want {
+			t.Errorf("%v: %s, want %s", c.err, got, c.want)
+		}
+	}
+}
+
 func TestNilOutputIsAnError(t *testing.T) {
 	srv := newServer(t, xrpc.Config{}, xrpc.Query("com.example.nothing", xrpc.Public(),
 		func(context.Context, *xrpc.None) (*okOutput, error) { return nil, nil }))

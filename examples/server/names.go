@@ -38,7 +38,6 @@ const (
 	noPages   = "there are no sign-in pages yet"
 	noRedis   = "Redis is not supported; rate limits are counted in memory"
 	noKMS     = "key management services are not supported yet; use PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX"
-	noInvite  = "invite codes are made by administrators only"
 	noEntry   = "entryway mode is not supported; this server keeps its own accounts"
 	noAdmin   = "the administration methods are on the main port"
 	noLog     = "the whole log goes to standard error"
@@ -136,6 +135,8 @@ func knownSettings() []setting {
 		value("PDS_ENABLE_DID_DOC_WITH_SESSION", "DID document in session answers (false)", func(s *settings) *bool { return &s.didDocInSession }, parseBool),
 
 		value("PDS_INVITE_REQUIRED", "ask for an invite code at sign-up (true; false in development mode)", func(s *settings) *bool { return &s.invites }, parseBool),
+		value("PDS_INVITE_INTERVAL", "milliseconds in which an account earns an invite code to give away (never)", func(s *settings) *time.Duration { return &s.inviteInterval }, parseMilliseconds),
+		value("PDS_INVITE_EPOCH", "since when, in milliseconds since 1970 (always)", func(s *settings) *time.Time { return &s.inviteEpoch }, parseEpoch),
 		value("PDS_EMAIL_SMTP_URL", "mail server, smtps://user:password@host:465 (mail is only logged)", func(s *settings) *string { return &s.smtpURL }, checkedSMTP),
 		value("PDS_EMAIL_FROM_ADDRESS", "sender of mail; required with a mail server", func(s *settings) *string { return &s.from }, parseMailAddress),
 
@@ -179,7 +180,6 @@ func knownSettings() []setting {
 	none(noPages, false, "PDS_LOGO_URL", "PDS_SUPPORT_URL", "PDS_HCAPTCHA_SITE_KEY", "PDS_HCAPTCHA_SECRET_KEY", "PDS_HCAPTCHA_TOKEN_SALT",
 		"PDS_OAUTH_TRUSTED_CLIENTS", "PDS_PRIMARY_COLOR", "PDS_ERROR_COLOR", "PDS_WARNING_COLOR", "PDS_INFO_COLOR", "PDS_SUCCESS_COLOR",
 		"PDS_BACKGROUND_LIGHT_URL", "PDS_BACKGROUND_DARK_URL", "PDS_DPOP_SECRET", "PDS_EMAIL_DISABLE_CONFIRMATION_LINK", "PDS_LEXICON_AUTHORITY_DID")
-	none(noInvite, false, "PDS_INVITE_INTERVAL", "PDS_INVITE_EPOCH")
 	none(noAdmin, false, "PDS_ADMIN_LISTEN")
 	none(noLog, false, "LOG_SYSTEMS", "LOG_DESTINATION")
 	return known

@@ -123,6 +123,8 @@ func newConfig(set *settings, store *sqlite.Store, master []byte, plc *identity.
 		AdminPassword:   set.adminPassword,
 		Secret:          []byte(set.jwtSecret),
 		InviteRequired:  set.invites,
+		InviteInterval:  set.inviteInterval,
+		InviteEpoch:     set.inviteEpoch,
 		RefuseImports:   !set.acceptImports,
 		DidDocInSession: set.didDocInSession,
 		Info: pds.Info{

@@ -39,6 +39,8 @@ type settings struct {
 	backupDNS        []string
 	didDocInSession  bool
 	invites          bool
+	inviteInterval   time.Duration
+	inviteEpoch      time.Time
 	smtpURL, from    string
 	backfill         time.Duration
 	crawlers         []string

@@ -149,6 +149,8 @@ var values = map[string]struct {
 	"PDS_HANDLE_BACKUP_NAMESERVERS":   {"1.1.1.1, [2606:4700::1]:53, 2606:4700::1, dns.example.com:5353", []string{mark, "1.1.1.1:" + mark, "dns.example.com:99999"}},
 	"PDS_ENABLE_DID_DOC_WITH_SESSION": {"1", []string{mark}},
 	"PDS_INVITE_REQUIRED":             {"False", []string{mark}},
+	"PDS_INVITE_INTERVAL":             {"604800000", []string{mark, "-1"}},
+	"PDS_INVITE_EPOCH":                {"1700000000000", []string{mark, "-1"}},
 	"PDS_EMAIL_SMTP_URL":              {"smtps://user:pass@mail.example.com", []string{mark, "smtp://user:" + mark + "@", "https://user:" + mark + "@example.com", "smtp:///?sendmail=true"}},
 	"PDS_EMAIL_FROM_ADDRESS":          {"PDS <pds@example.com>", []string{mark}},
 	"PDS_REPO_BACKFILL_LIMIT_MS":      {"86400000", []string{mark}},
@@ -201,7 +203,8 @@ func TestValues(t *testing.T) {
 		t.Errorf("warnings: %q", warnings)
 	}
 	switch {
-	case set.port != 8080, set.blobBytes != 100<<20, set.backfill != 24*time.Hour, set.invites, !set.logOff, len(set.bypassIPs) != 2,
+	case set.port != 8080, set.blobBytes != 100<<20, set.backfill != 24*time.Hour, set.invites, !set.logOff,
+		set.inviteInterval != 7*24*time.Hour, !set.inviteEpoch.Equal(time.UnixMilli(1_700_000_000_000)), len(set.bypassIPs) != 2,
 		!slices.Equal(set.crawlers, []string{"https://bsky.network", "https://relay.example.com"}),
 		!slices.Equal(set.handleDomains, []string{".example.com", ".example.org"}),
 		!slices.Equal(set.backupDNS, []string{"1.1.1.1:53", "[2606:4700::1]:53", "[2606:4700::1]:53", "dns.example.com:5353"}),

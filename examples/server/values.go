@@ -51,6 +51,15 @@ func parseMilliseconds(v string) (time.Duration, error) {
 	return time.Duration(n) * time.Millisecond, err
 }
 
+// parseEpoch accepts milliseconds since 1970.
+func parseEpoch(v string) (time.Time, error) {
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n < 0 {
+		return time.Time{}, errors.New("must be milliseconds since 1970")
+	}
+	return time.UnixMilli(n), nil
+}
+
 // parseHost accepts a bare host name.
 func parseHost(v string) (string, error) {
 	host := strings.ToLower(v)
