@@ -28,8 +28,8 @@ type SignInMethod interface {
 	// Continue takes what came back for a step: the fields of its form, or the
 	// query with which the other site sent the browser back. It returns who has
 	// signed in; or, with a DID that is empty, the next step, which may be the
-	// same one with a Problem. [ErrWrongCredentials] and [ErrCodeInvalid] end
-	// the attempt; the server counts them as it counts wrong passwords.
+	// same one with a Problem. On [ErrCodeInvalid] the server shows the form
+	// again; a step takes [MaxFactorTries] answers at most.
 	Continue(ctx context.Context, a SignInAttempt, state []byte, values url.Values) (syntax.DID, *SignInStep, error)
 }
 
@@ -41,9 +41,9 @@ type SignInAttempt struct {
 	// Callback is the URL at which the other site has to send the browser back.
 	// It is the same for all attempts by this method.
 	Callback string
-	// Account is the only account that may sign in, if there is such a
-	// restriction.
-	Account syntax.DID
+	// LoginHint is the handle or the DID of the only account that may sign in,
+	// if there is such a restriction. The server sees to it.
+	LoginHint string
 	// Device names the browser, as in [FactorAttempt].
 	Device string
 	Locale string
@@ -55,6 +55,10 @@ type SignInStep struct {
 	// State is kept by the server and handed to Continue. The browser never sees
 	// it. At most a few KB.
 	State []byte `json:"state,omitempty"`
+
+	// Account is who tries to sign in, if the method knows. Wrong answers are
+	// then counted for the account, as wrong passwords are.
+	Account syntax.DID `json:"account,omitempty"`
 
 	// Redirect is an https URL to which the browser is sent.
 	Redirect string `json:"redirect,omitempty"`
