@@ -12,15 +12,6 @@ import (
 	"github.com/pdskit/pdskit/storage"
 )
 
-// Values of the parameter prompt.
-const (
-	promptNone    = "none"
-	promptLogin   = "login"
-	promptConsent = "consent"
-	promptSelect  = "select_account"
-	promptCreate  = "create"
-)
-
 // Errors that go back to the client, of OpenID Connect Core section 3.1.2.6.
 const (
 	codeLoginRequired   = "login_required"
@@ -48,7 +39,7 @@ func (v *visit) authorize() error {
 	switch {
 	case p.Prompt == promptNone:
 		return v.silently(here)
-	case p.Prompt == promptSelect && len(here) == 0:
+	case p.Prompt == promptSelectAccount && len(here) == 0:
 		return v.refuse(codeSelectRequired, "nobody is signed in on this device")
 	case p.Prompt == promptCreate && v.signUps() != nil && p.LoginHint == "":
 		return v.signUpPage()

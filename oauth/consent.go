@@ -7,6 +7,7 @@ import (
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
+	"github.com/pdskit/pdskit/oauth/scope"
 	"github.com/pdskit/pdskit/oauth/ui"
 )
 
@@ -50,7 +51,7 @@ func (v *visit) consentPost() error {
 	for _, field := range v.form[ui.FieldScope] {
 		granted = append(granted, strings.Fields(field)...)
 	}
-	if !slices.Contains(granted, scopeAtproto) {
+	if !slices.Contains(granted, scope.Atproto) {
 		return v.refuse(codeAccessDenied, "the user has refused")
 	}
 	return v.grant(did, granted)

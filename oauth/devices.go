@@ -113,6 +113,18 @@ func ipText(addr netip.Addr) string {
 	return addr.String()
 }
 
+// find reads a document of JSON outside of a transaction, if it is there.
+func (s *Server) find(ctx context.Context, kind, key string, value any) (found bool, err error) {
+	err = s.view(ctx, func(docs storage.Docs) error {
+		_, err := load(docs, kind, key, value)
+		return err
+	})
+	if errors.Is(err, storage.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // cut returns at most n bytes of s.
 func cut(s string, n int) string {
 	if len(s) > n {

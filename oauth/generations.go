@@ -15,7 +15,8 @@ import (
 // raising it ends all of it in one small transaction, also what is just being
 // made, although the account system is no part of the transaction.
 type accountDoc struct {
-	Generation int64 `json:"generation"`
+	Generation int64     `json:"generation"`
+	Raised     time.Time `json:"raised"` // a password that was checked before may be an old one
 }
 
 // generations are those of an account and of who acts for it.
@@ -54,7 +55,7 @@ func (s *Server) raiseGeneration(ctx context.Context, did syntax.DID) error {
 		if err != nil && !errors.Is(err, storage.ErrNotFound) {
 			return err
 		}
-		doc.Generation++
+		doc.Generation, doc.Raised = doc.Generation+1, s.now()
 		return save(docs, kindAccount, did.String(), version, time.Time{}, doc)
 	})
 }

@@ -59,6 +59,7 @@ type Rates struct {
 	ResetPerIPDay    Rate // 50 in 24 h
 	SignUpPerIP      Rate // 100 in 5 min
 	HandleCheckPerIP Rate // 60 in 1 min
+	DevicePerIP      Rate // browsers that come for the first time: 300 in 5 min
 }
 
 // A Rate allows so many points in a window of time.
@@ -100,6 +101,7 @@ func (l Limits) withDefaults() Limits {
 	or(&r.ResetPerIPDay, Rate{50, day})
 	or(&r.SignUpPerIP, Rate{100, 5 * time.Minute})
 	or(&r.HandleCheckPerIP, Rate{60, time.Minute})
+	or(&r.DevicePerIP, Rate{300, 5 * time.Minute})
 	return l
 }
 

@@ -153,6 +153,31 @@ func loadRequest(docs storage.Docs, key string, now time.Time, req *authRequest)
 	return version, err
 }
 
+// peekRequest returns an open request and its client, for a browser that cannot
+// show which device it is. Nothing changes.
+func (s *Server) peekRequest(ctx context.Context, clientID, requestURI string) (*authRequest, *client, error) {
+	id, ok := strings.CutPrefix(requestURI, requestURIPrefix)
+	if !ok || !isRandomID(id, prefixRequest, sizeID) {
+		return nil, nil, errRequestGone
+	}
+	c, err := s.client(ctx, clientID)
+	if err != nil {
+		return nil, nil, err
+	}
+	var req authRequest
+	err = s.view(ctx, func(docs storage.Docs) error {
+		_, err := loadRequest(docs, hash(id), s.now(), &req)
+		return err
+	})
+	if errors.Is(err, storage.ErrNotFound) || err == nil && req.ClientID != clientID {
+		return nil, nil, errRequestGone
+	}
+	return &req, c, err
+}
+
+// requestKey returns the key of the request that a request_uri names.
+func requestKey(requestURI string) string { return hash(strings.TrimPrefix(requestURI, requestURIPrefix)) }
+
 // grantRequest authorizes a request: the client may do for account what the
 // values of granted allow, of which those that it has not asked for are left
 // out. actor is who has signed in on the device, mostly the same. inTx, if not

@@ -28,6 +28,8 @@ type Server struct {
 	onceAtResource func(context.Context, *dpop.Proof, time.Time) error
 
 	refreshKey [32]byte
+	csrfKey    [32]byte
+	sleep      func(context.Context, time.Duration) // see pad; replaced in tests
 
 	key signingKey
 }
@@ -50,7 +52,8 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("oauth: %w", err)
 	}
-	s.refreshKey = derive(cfg.Secret, labelRefresh)
+	s.refreshKey, s.csrfKey = derive(cfg.Secret, labelRefresh), derive(cfg.Secret, labelCSRF)
+	s.sleep = sleepFor
 	nonceSecret := derive(cfg.Secret, labelNonce)
 	if !cfg.Replicated {
 		// The names of proofs for the resource are kept in memory. After a

@@ -110,7 +110,7 @@ func (s *Server) exchange(ctx context.Context, c *caller, f form) (*tokenRespons
 			if err := docs.DeleteDoc(kindSession, doc.Session); err != nil {
 				return nil, err
 			}
-			return errInvalidCode, docs.DeleteDoc(kindDeviceAccount, deviceAccountKey(doc.Device, doc.Actor))
+			return errInvalidCode, signOut(docs, doc.Device, doc.Actor)
 		case !c.is(doc.Request.ClientID, doc.Request.Auth, doc.jkt(c)):
 			return errInvalidCode, nil
 		case prepared == nil:

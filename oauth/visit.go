@@ -41,6 +41,8 @@ type visit struct {
 	client     *client
 	requestURI string
 
+	owner *owner // in a section of the account manager, else nil
+
 	locale string
 	stale  bool // a form without a good CSRF token: nothing is done, it is shown again
 }
