@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -23,6 +24,9 @@ type SecondFactor interface {
 	// passwords.
 	Verify(ctx context.Context, c *Challenge, answer string) error
 }
+
+// ErrFactorLimit is for an account that has as many second factors as it may.
+var ErrFactorLimit = errors.New("oauth: too many second factors")
 
 // MaxFactorTries is how many answers a [Challenge] takes.
 const MaxFactorTries = 5
@@ -63,7 +67,8 @@ type FactorManager interface {
 	Factors(ctx context.Context, did syntax.DID) (Factors, error)
 
 	// Enrol begins to add an authenticator app, in place of an addition that
-	// was not finished. Until Confirm nothing changes for sign-in.
+	// was not finished. Until Confirm nothing changes for sign-in. The error may
+	// be [ErrFactorLimit].
 	Enrol(ctx context.Context, a Account) error
 
 	// Confirm ends it with a first code of the app. It returns recovery codes

@@ -159,6 +159,7 @@ var problemsFor = []struct {
 	{ErrCodeInvalid, ui.Problem{Field: ui.FieldCode, Code: ui.ProblemCodeWrong}},
 	{ErrNameTaken, ui.Problem{Field: ui.FieldName, Code: ui.ProblemNameTaken}},
 	{ErrNameInvalid, ui.Problem{Field: ui.FieldName, Code: ui.ProblemNameInvalid}},
+	{ErrFactorLimit, ui.Problem{Code: ui.ProblemNotPossible}},
 	{ErrPasswordWeak, ui.Problem{Field: ui.FieldNewPassword, Code: ui.ProblemPasswordWeak}},
 }
 
