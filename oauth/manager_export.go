@@ -76,4 +76,3 @@ func (v *visit) sendExport() error {
 	}
 	return errNoPage
 }
-

@@ -176,7 +176,9 @@ func (s *Server) peekRequest(ctx context.Context, clientID, requestURI string) (
 }
 
 // requestKey returns the key of the request that a request_uri names.
-func requestKey(requestURI string) string { return hash(strings.TrimPrefix(requestURI, requestURIPrefix)) }
+func requestKey(requestURI string) string {
+	return hash(strings.TrimPrefix(requestURI, requestURIPrefix))
+}
 
 // grantRequest authorizes a request: the client may do for account what the
 // values of granted allow, of which those that it has not asked for are left
