@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -143,13 +144,8 @@ func TestAttack21Keys(t *testing.T) {
 	b := newBench(t)
 	key := bareKey(t, b.signer)
 	sign := func(change object) string {
-		changed := object{}
-		for name, value := range key {
-			changed[name] = value
-		}
-		for name, value := range change {
-			changed[name] = value
-		}
+		changed := maps.Clone(key)
+		maps.Copy(changed, change)
 		p := b.proof()
 		p.Header = object{"jwk": changed}
 		return p.Sign(t, b.signer)

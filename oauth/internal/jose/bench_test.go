@@ -1,7 +1,10 @@
 package jose_test
 
 import (
+	"crypto/elliptic"
 	"testing"
+
+	"github.com/lestrrat-go/jwx/v3/jwk"
 
 	"github.com/pdskit/pdskit/oauth/internal/jose"
 	"github.com/pdskit/pdskit/oauth/internal/josetest"
@@ -39,4 +42,28 @@ func BenchmarkSign(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func BenchmarkParseKey(b *testing.B) {
+	text := ecJWK(b, &newEC(b, elliptic.P256()).PublicKey).text(b)
+	b.Run("ours", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := jose.ParseKey(text); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("jwx", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			key, err := jwk.ParseKey(text)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := jwk.PublicRawKeyOf(key); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

@@ -76,7 +76,7 @@ func (d decoder) raw() ([]byte, error) {
 func (d decoder) decode(v reflect.Value) error {
 	kind := d.Peek()
 	t := v.Type()
-	switch to, ok := v.Addr().Interface().(json.Unmarshaler); {
+	switch to, ok := reflect.TypeAssert[json.Unmarshaler](v.Addr()); {
 	case ok:
 		text, err := d.raw()
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"strings"
 	"testing"
@@ -25,10 +26,7 @@ func b64(data []byte) string { return base64.RawURLEncoding.EncodeToString(data)
 type object map[string]any
 
 func (o object) with(name string, value any) object {
-	out := object{}
-	for n, v := range o {
-		out[n] = v
-	}
+	out := maps.Clone(o)
 	out[name] = value
 	return out
 }
