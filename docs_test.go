@@ -93,6 +93,8 @@ var constants = map[string]any{
 	"storage.MaxTxTime":                storage.MaxTxTime,
 	"sqlite.DefaultReadConns":          sqlite.DefaultReadConns,
 	"blobs.MaxKeyBytes":                bytesOf(blobs.MaxKeyBytes),
+	"pds.MaxAuditText":                 bytesOf(pds.MaxAuditText),
+	"pds.MaxAuditList":                 pds.MaxAuditList,
 	"pds.MinSecretBytes":               bytesOf(pds.MinSecretBytes),
 }
 

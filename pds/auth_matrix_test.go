@@ -62,6 +62,8 @@ func authMatrix() map[string]authCase {
 		"app.bsky.actor.getPreferences": {class: authPrefs, takendown: true, oauth: oauthScope, scope: "rpc:app.bsky.actor.getPreferences?aud=*"},
 		"app.bsky.actor.putPreferences": {class: authAny, oauth: oauthAny}, // the handler checks, after the body
 
+		"com.atproto.moderation.createReport": {class: authAny, takendown: true, oauth: oauthScope, scope: "rpc:com.atproto.moderation.createReport?aud=did:web:reports.example.com%23atproto_labeler"},
+
 		server + "activateAccount":       {class: authFull, oauth: oauthNo},
 		server + "checkAccountStatus":    {class: authAny, oauth: oauthAny},
 		server + "createAccount":         {class: authSignUp},
@@ -267,6 +269,7 @@ func TestAuthMatrix(t *testing.T) {
 	t.Parallel()
 	var oauthAccount syntax.DID
 	srv := pdstest.New(t, func(c *pds.Config) {
+		c.ReportService = pds.Service{URL: "https://reports.example.com", DID: "did:web:reports.example.com"}
 		c.Authenticators = []xrpc.Authenticator{xrpc.AuthenticatorFunc(func(r *http.Request) (*xrpc.Caller, error) {
 			token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "DPoP ")
 			if !ok {

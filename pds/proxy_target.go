@@ -80,6 +80,8 @@ func (s *Server) defaultUpstream(nsid string) (upstream, bool) {
 	switch {
 	case strings.HasPrefix(nsid, "tools.ozone."):
 		service, name = s.cfg.ModService, labelerService
+	case nsid == createReportNSID:
+		service, name = s.cfg.ReportService, labelerService
 	case strings.HasPrefix(nsid, "chat.bsky."):
 		return upstream{}, false
 	}

@@ -101,7 +101,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	for _, methods := range [][]xrpc.Method{
-		s.serverMethods(), s.repoMethods(), s.syncMethods(), s.identityMethods(), s.adminMethods(), s.actorMethods(),
+		s.serverMethods(), s.repoMethods(), s.syncMethods(), s.identityMethods(), s.adminMethods(), s.actorMethods(), s.moderationMethods(),
 	} {
 		s.xrpc.Handle(methods...)
 		for _, m := range methods {
