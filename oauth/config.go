@@ -221,6 +221,11 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Limiter == nil {
 		c.Limiter = NewMemoryLimiter(c.Clock, 0)
 	}
+	if c.UI == nil {
+		if c.UI, err = ui.New(ui.Options{}); err != nil {
+			return c, fmt.Errorf("oauth: %w", err)
+		}
+	}
 	if c.ClientIP == nil {
 		c.ClientIP = remoteAddr
 	}

@@ -25,6 +25,7 @@ import (
 
 	"github.com/pdskit/pdskit/oauth"
 	"github.com/pdskit/pdskit/oauth/internal/jose"
+	"github.com/pdskit/pdskit/oauth/ui"
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/storage/sqlite"
 )
@@ -181,6 +182,7 @@ func newEnv(t testing.TB, change ...func(*oauth.Config)) *env {
 		Clock:     e.clock.Now,
 		Logger:    slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Limits:    oauth.Limits{Rates: unlimited},
+		UI:        defaultUI(),
 	}
 	for _, fn := range change {
 		fn(&e.cfg)
@@ -188,6 +190,15 @@ func newEnv(t testing.TB, change ...func(*oauth.Config)) *env {
 	e.restart()
 	return e
 }
+
+// defaultUI is the UI of all tests, made once.
+var defaultUI = sync.OnceValue(func() ui.UI {
+	u, err := ui.New(ui.Options{})
+	if err != nil {
+		panic(err)
+	}
+	return u
+})
 
 // unlimited has no limit that a test could meet by accident.
 var unlimited = oauth.Rates{PARPerIP: oauth.Rate{Points: -1}, PARPerClient: oauth.Rate{Points: -1}, TokenPerIP: oauth.Rate{Points: -1}, NewClientPerIP: oauth.Rate{Points: -1}}

@@ -75,9 +75,7 @@ func New(cfg Config) (*Server, error) {
 	s.mux.Handle(pathPAR, s.endpoint(http.MethodPost, s.push))
 	s.mux.Handle(pathToken, s.endpoint(http.MethodPost, s.token))
 	s.mux.Handle(pathRevoke, s.endpoint(http.MethodPost, s.revoke))
-	if cfg.UI != nil {
-		s.pages(s.mux)
-	}
+	s.pages(s.mux)
 	return s, nil
 }
 

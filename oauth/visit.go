@@ -130,7 +130,7 @@ func (v *visit) ticked(name string) bool { return v.form.Get(name) == "1" }
 
 // frame returns what all pages have.
 func (v *visit) frame(problems []ui.Problem) ui.Frame {
-	f := ui.Frame{Locale: v.locale, Problems: problems}
+	f := ui.Frame{Locale: v.locale, Host: strings.TrimPrefix(strings.TrimPrefix(v.cfg.Issuer, "https://"), "http://"), Problems: problems}
 	if v.r.Method == http.MethodGet {
 		form := v.newForm("locale", fieldReturn, v.r.URL.RequestURI())
 		f.LocaleForm = &form
