@@ -36,15 +36,9 @@ type Assertion struct {
 	// uses it once, in the transaction of what the assertion is good for. For a
 	// public client it is empty.
 	JTI string
-	// Expires is when the assertion is refused for its age at the latest. Until
-	// then the JTI has to be remembered.
+	// Expires is when the assertion is refused for its age. Until then the JTI
+	// has to be remembered.
 	Expires time.Time
-}
-
-// SameKey reports whether two assertions were made the same way and by the same
-// key.
-func (a Assertion) SameKey(b Assertion) bool {
-	return a.Method == b.Method && a.Alg == b.Alg && a.KeyID == b.KeyID && a.JKT == b.JKT
 }
 
 // claims are those of an assertion that we look at. Clients send others too.
@@ -118,7 +112,8 @@ func (r *Resolver) Authenticate(ctx context.Context, c *Client, assertionType, a
 	}
 	return &Assertion{
 		Method: AuthPrivateKeyJWT, Alg: alg, KeyID: keyID, JKT: jkt, JTI: cl.ID,
-		Expires: cl.IssuedAt.Time().Add(AssertionAge + ClockSkew),
+		// A second more than it takes: in its last moment it is still accepted.
+		Expires: cl.IssuedAt.Time().Add(AssertionAge + ClockSkew + time.Second),
 	}, nil
 }
 

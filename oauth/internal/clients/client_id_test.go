@@ -74,6 +74,7 @@ func TestDiscoverableIDs(t *testing.T) {
 		"https://app.example.com/.%2e/x":                 "dot segments",
 		"https://app.example.com/x y":                    "percent-encoded",
 		"https://app.example.com/x\ty":                   "percent-encoded",
+		"https://app.example.com/x\x7f":                  "percent-encoded",
 		"https://app.example.com/x\x00":                  "percent-encoded",
 		"https://app.example.com/\"x\"":                  "percent-encoded",
 		"https://app.example.com/{x}":                    "percent-encoded",

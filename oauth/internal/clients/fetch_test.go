@@ -182,9 +182,13 @@ func TestAttack41SlowAnswers(t *testing.T) {
 func TestCallerLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &web{}
-		w.serve(appID, func(*http.Request) (*http.Response, error) {
-			time.Sleep(3 * time.Second)
-			return answer(200, "application/json", text(t, webApp)), nil
+		w.serve(appID, func(r *http.Request) (*http.Response, error) {
+			select {
+			case <-r.Context().Done():
+				return nil, r.Context().Err()
+			case <-time.After(3 * time.Second):
+				return answer(200, "application/json", text(t, webApp)), nil
+			}
 		})
 		r := newResolver(t, clients.Config{Transport: w})
 		start := time.Now()

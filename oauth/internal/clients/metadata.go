@@ -271,8 +271,6 @@ func (c *Client) dropBadDisplay() {
 // isParent reports whether a URL has the same origin as another, and its path
 // leads to that of the other or above.
 func isParent(u, of webURL) bool {
-	if u.origin() != of.origin() || checkPath(u.path) != nil {
-		return false
-	}
-	return u.path == of.path || strings.HasPrefix(of.path, strings.TrimSuffix(u.path, "/")+"/")
+	return u.origin() == of.origin() &&
+		(u.path == of.path || strings.HasPrefix(of.path, strings.TrimSuffix(u.path, "/")+"/"))
 }

@@ -47,7 +47,7 @@ func parseLoopbackURI(s string) (loopbackURI, error) {
 	return loopbackURI{}, errors.New("plain http leads elsewhere than to 127.0.0.1 or [::1]")
 }
 
-// checkRedirect checks a redirect URI that a client declares.
+// checkRedirect checks a redirect URI that the document of a client declares.
 func (c *Client) checkRedirect(uri string) error {
 	if err := checkChars(uri); err != nil {
 		return err
@@ -73,7 +73,7 @@ func (c *Client) checkRedirect(uri string) error {
 			return err
 		case !native:
 			return errors.New("plain http is for native clients")
-		case u.port == "80" && c.Class != Loopback:
+		case u.port == "80":
 			return errors.New("it writes out the default port")
 		}
 		return nil
