@@ -236,3 +236,20 @@ func TestClock(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestExampleProof is the proof of RFC 9449 section 4.1, which has everything but
+// a nonce.
+func TestExampleProof(t *testing.T) {
+	const proof = "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0VjNoUklDUkRZOXpDa0RscEJoRjQyVVFVZldWQVdCRnMiLCJ5IjoiOVZFNGpmX09rX282NHpiVFRsY3VOSmFqSG10NnY5VERWclUwQ2R2R1JEQSIsImNydiI6IlAtMjU2In19." +
+		"eyJqdGkiOiItQndDM0VTYzZhY2MybFRjIiwiaHRtIjoiUE9TVCIsImh0dSI6Imh0dHBzOi8vc2VydmVyLmV4YW1wbGUuY29tL3Rva2VuIiwiaWF0IjoxNTYyMjYyNjE2fQ." +
+		"2-GxA6T8lP4vfrg8v-FdWP0A0zdrj8igiMLvqRMUvwnQg4PtFLbdLXiOSsX0x7NVY-FNyJK70nfbV37xRZT3Lg"
+	b := newBench(t)
+	b.checker.Clock = func() time.Time { return time.Unix(1562262616, 0) }
+	r := httptest.NewRequest("POST", "/", http.NoBody)
+	for text, want := range map[string]string{proof: dpop.CodeUseNonce, strings.Replace(proof, ".2-", ".3-", 1): dpop.CodeInvalidProof} {
+		r.Header.Set("DPoP", text)
+		if _, err := b.checker.Check(r, "https://server.example.com/token", ""); codeOf(t, err) != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}

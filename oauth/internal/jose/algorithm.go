@@ -61,13 +61,6 @@ func algorithmNamed(name string) (algorithm, bool) {
 	return algorithm{}, false
 }
 
-// KnownAlgorithm reports whether [Token.Verify] can check signatures of an
-// algorithm. That it can is no reason to allow it.
-func KnownAlgorithm(name string) bool {
-	_, ok := algorithmNamed(name)
-	return ok
-}
-
 // verify checks a signature by a key of the algorithm's kind.
 func (a algorithm) verify(public any, input, signature []byte) bool {
 	digest := input

@@ -249,15 +249,6 @@ func (k *Key) setThumbprint() {
 // KeyID returns "kid", or "".
 func (k *Key) KeyID() string { return k.keyID }
 
-// Alg returns the algorithm that the key is meant for, or "".
-func (k *Key) Alg() string { return k.alg }
-
-// Use returns what the key is for: "sig", "enc", or "" for either.
-func (k *Key) Use() string { return k.use }
-
-// KeyOps returns the operations that the key is meant for. None means any.
-func (k *Key) KeyOps() []string { return slices.Clone(k.operations) }
-
 // Thumbprint returns the SHA-256 thumbprint of the key in base64url (RFC 7638).
 // It is the same for all forms of one key.
 func (k *Key) Thumbprint() string { return k.thumb }

@@ -115,18 +115,15 @@ func TestParseKey(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			key := mustParseKey(t, jwk)
-			if key.KeyID() != "" || key.Alg() != "" || key.Use() != "" || len(key.KeyOps()) != 0 {
-				t.Errorf("a bare key has a use: %+v", key)
-			}
 			full := jwk.with("kid", "one").with("alg", name).with("use", "sig").with("key_ops", []string{"verify"})
 			same := mustParseKey(t, full.with("ext", true).with("x5u", "https://example.com/").with("x5c", []string{"AA=="}).with("D", "d").with("K", "k"))
-			if same.KeyID() != "one" || same.Alg() != name || same.Use() != "sig" || same.KeyOps()[0] != "verify" {
-				t.Errorf("use of the key: %+v", same)
+			if key.KeyID() != "" || same.KeyID() != "one" {
+				t.Errorf("key IDs are %q and %q", key.KeyID(), same.KeyID())
 			}
 			if key.Thumbprint() != same.Thumbprint() {
 				t.Error("the thumbprint depends on more than the key")
 			}
-			for _, alg := range []string{"ES256", "ES384", "ES512", "ES256K", "EdDSA", "RS256", "HS256", "none", ""} {
+			for _, alg := range []string{"ES256", "ES384", "ES512", "ES256K", "EdDSA", "RS256", "HS256", "none", "", "ES256 ", "es256", "RSA-OAEP"} {
 				if err := same.Fits(alg); (err == nil) != (alg == name) {
 					t.Errorf("fits %q: %v", alg, err)
 				}
@@ -299,8 +296,8 @@ func TestNewKey(t *testing.T) {
 	if want := mustParseKey(t, ecJWK(t, &private.PublicKey)).Thumbprint(); key.Thumbprint() != want || key.KeyID() != want {
 		t.Errorf("thumbprint %s, key ID %s, want %s", key.Thumbprint(), key.KeyID(), want)
 	}
-	if key.Alg() != "ES256" || key.Use() != "sig" {
-		t.Errorf("alg %s, use %s", key.Alg(), key.Use())
+	if text, err := json.Marshal(key); err != nil || !strings.Contains(string(text), `"alg":"ES256","use":"sig"`) {
+		t.Errorf("%s, %v", text, err)
 	}
 	if _, err := jose.NewKey(&newEC(t, elliptic.P384()).PublicKey); err == nil {
 		t.Error("a P-384 key passed")

@@ -184,14 +184,6 @@ func TestEveryAlgorithm(t *testing.T) {
 				oracle(t, alg, c.jwk, bad, false)
 			}
 		}
-		if !jose.KnownAlgorithm(c.alg) {
-			t.Errorf("%s is unknown", c.alg)
-		}
-	}
-	for _, alg := range []string{"", "none", "HS256", "es256", "ES256 ", "RSA-OAEP"} {
-		if jose.KnownAlgorithm(alg) {
-			t.Errorf("%q is known", alg)
-		}
 	}
 }
 
