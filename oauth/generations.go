@@ -1,7 +1,6 @@
 package oauth
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -47,15 +46,15 @@ func loadGeneration(docs storage.Docs, did syntax.DID) (int64, error) {
 	return doc.Generation, err
 }
 
-// raiseGeneration ends everything of an account.
-func (s *Server) raiseGeneration(ctx context.Context, did syntax.DID) error {
-	return s.update(ctx, func(docs storage.Docs) error {
-		var doc accountDoc
-		version, err := load(docs, kindAccount, did.String(), &doc)
-		if err != nil && !errors.Is(err, storage.ErrNotFound) {
-			return err
-		}
-		doc.Generation, doc.Raised = doc.Generation+1, s.now()
-		return save(docs, kindAccount, did.String(), version, time.Time{}, doc)
-	})
+// EndSessionsIn ends all sessions of an account, as [Server.EndSessions] does, as
+// part of a transaction on the server's store: for an account system in the same
+// store, which changes a password, say, and ends what it opened in one step.
+func (s *Server) EndSessionsIn(docs storage.Docs, account syntax.DID) error {
+	var doc accountDoc
+	version, err := load(docs, kindAccount, account.String(), &doc)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return err
+	}
+	doc.Generation, doc.Raised = doc.Generation+1, s.now()
+	return save(docs, kindAccount, account.String(), version, time.Time{}, doc)
 }

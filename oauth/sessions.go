@@ -206,7 +206,8 @@ func (s *Server) tellEnded(ctx context.Context, ended *session) {
 // returned, no token, code or cookie from before is good for this account any
 // more, nor for another that it acts for.
 func (s *Server) EndSessions(ctx context.Context, account syntax.DID) error {
-	if err := s.raiseGeneration(ctx, account); err != nil {
+	err := s.update(ctx, func(docs storage.Docs) error { return s.EndSessionsIn(docs, account) })
+	if err != nil {
 		return err
 	}
 	// They have ended. What follows tidies up.

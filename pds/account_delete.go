@@ -110,6 +110,9 @@ func (s *Server) deleteAccountNow(ctx context.Context, did syntax.DID, by cause,
 			if err := state.apply(tx); err != nil {
 				return err
 			}
+			if err := s.endOAuth(tx, did); err != nil {
+				return err
+			}
 			if err := tx.DeleteAccount(did); err != nil {
 				return err
 			}

@@ -134,6 +134,9 @@ func (s *Server) deactivate(ctx context.Context, did syntax.DID, deleteAfter tim
 			if err := dropAppPasswords(tx, did); err != nil {
 				return err
 			}
+			if err := s.endOAuth(tx, did); err != nil {
+				return err
+			}
 		}
 		return s.scheduleDeletion(tx, a)
 	}, announceStatus(by))

@@ -84,7 +84,7 @@ func listAppPasswords(tx storage.Docs, did syntax.DID) ([]appPassword, error) {
 
 func checkAppPasswordName(name string) error {
 	if name == "" || len(name) > maxAppPasswordName {
-		return xrpc.InvalidRequest("The name of an app password must have 1 to %d bytes", maxAppPasswordName)
+		return xrpc.InvalidRequest("The name of an app password must have 1 to %d bytes", maxAppPasswordName).WithCause(errAppPasswordName)
 	}
 	return nil
 }

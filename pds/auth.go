@@ -11,6 +11,7 @@ import (
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
+	"github.com/pdskit/pdskit/oauth/scope"
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
 )
@@ -30,8 +31,12 @@ type credential struct {
 	account *storage.Account
 
 	refresh *sessionClaims // of a refresh token
+	granted *scope.Set     // to an OAuth caller
 	service *serviceClaims // of a service token, verified
 }
+
+// GrantedScopes returns what an OAuth caller may do.
+func (c *credential) GrantedScopes() *scope.Set { return c.granted }
 
 // credentialOf returns what this package knows about a caller, never nil.
 // Callers of foreign authenticators have an empty credential.
@@ -48,7 +53,7 @@ func (s *Server) authenticators() []xrpc.Authenticator {
 }
 
 // authenticate knows the administrator's password, session tokens, refresh
-// tokens and service tokens. Which of the tokens is expected depends on the
+// tokens, service tokens and the access tokens of OAuth. Which of the tokens is expected depends on the
 // method: a token of another kind is as good as none.
 func (s *Server) authenticate(r *http.Request) (*xrpc.Caller, error) {
 	scheme, value, ok := parseAuthorization(r.Header.Values("Authorization"))
@@ -60,6 +65,11 @@ func (s *Server) authenticate(r *http.Request) (*xrpc.Caller, error) {
 	switch scheme {
 	case "basic":
 		return s.authenticateAdmin(value)
+	case "dpop":
+		if s.oauth == nil {
+			return nil, nil
+		}
+		return s.authenticateOAuth(r)
 	case "bearer":
 		switch kind := bearerOf(nsid); {
 		case kind == bearerService || kind != bearerSession && hasIssuer(value):

@@ -18,6 +18,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"github.com/pdskit/pdskit/identity"
+	"github.com/pdskit/pdskit/oauth"
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
 	"github.com/pdskit/pdskit/xrpc/lexicons"
@@ -133,6 +134,16 @@ type Config struct {
 	// Policy decides about every change of an account. Default: all changes
 	// that a caller has the right to make are allowed.
 	Policy Policy
+
+	// WithoutOAuth turns the authorization server and the pages of the account
+	// manager off. Apps then sign in with passwords, or by one of
+	// Authenticators.
+	WithoutOAuth bool
+
+	// OAuth adjusts the authorization server: its pages, second factors, what
+	// it thinks of clients. Issuer, Resource, Audience, Store, Accounts, Secret
+	// and Clock are set by this server, the others by it if they are zero.
+	OAuth oauth.Config
 
 	// Limiter counts requests. Default: none, no rate limits. Use
 	// xrpc.NewMemoryLimiter for a single process.

@@ -1,6 +1,7 @@
 package pds
 
 import (
+	"errors"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -27,8 +28,11 @@ func errUnsupportedEmail() *xrpc.Error {
 	return xrpc.InvalidRequest("This email address is not supported, please use a different email.")
 }
 
+// errAddressTaken is the cause of errEmailTaken.
+var errAddressTaken = errors.New("pds: e-mail address is taken")
+
 func errEmailTaken(email string) *xrpc.Error {
-	return xrpc.InvalidRequest("Email already taken: %s", email)
+	return xrpc.InvalidRequest("Email already taken: %s", email).WithCause(errAddressTaken)
 }
 
 // checkEmail returns an address in the form in which it is stored and compared,

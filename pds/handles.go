@@ -2,6 +2,7 @@ package pds
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"regexp"
 	"strings"
@@ -25,6 +26,10 @@ const (
 //
 //go:embed reserved_handles.txt
 var reservedHandles string
+
+// errHandleElsewhere is a cause of the refusal of a handle whose domain does not
+// name the account.
+var errHandleElsewhere = errors.New("pds: handle does not point to the account")
 
 func errInvalidHandle(message string) *xrpc.Error {
 	return xrpc.NewError(http.StatusBadRequest, "InvalidHandle", message)
@@ -78,7 +83,7 @@ func (s *Server) checkHandle(ctx context.Context, text string, did syntax.DID, a
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-		return "", xrpc.InvalidRequest("External handle did not resolve to DID").WithCause(err)
+		return "", xrpc.InvalidRequest("External handle did not resolve to DID").WithCause(errors.Join(errHandleElsewhere, err))
 	}
 	return h, nil
 }

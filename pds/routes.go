@@ -34,7 +34,14 @@ func (s *Server) routes() http.Handler {
 	main := http.NewServeMux()
 	main.Handle("/", xrpc.CORS(other))
 	main.HandleFunc("/xrpc", http.NotFound) // rather than a redirect to the next
-	main.Handle("/xrpc/", s.xrpc)
+	main.Handle("/xrpc/", s.withNonce(s.xrpc))
+	if s.oauth != nil {
+		main.Handle("/oauth/", s.oauth)
+		main.Handle("/account/", s.oauth)
+		for _, path := range []string{"/account", "/.well-known/oauth-protected-resource", "/.well-known/oauth-authorization-server", "/.well-known/change-password"} {
+			main.Handle(path, s.oauth)
+		}
+	}
 	main.Handle("/xrpc/_health", xrpc.CORS(http.HandlerFunc(s.serveHealth)))
 
 	handles := http.NewServeMux()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/pdskit/pdskit/internal/jobs"
 	"github.com/pdskit/pdskit/internal/lane"
+	"github.com/pdskit/pdskit/oauth"
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
 )
@@ -42,6 +43,8 @@ type Server struct {
 	observers []namedObserver
 	observer  func(namedObserver) // starts one; nil while Run does not run
 
+	oauth     *oauth.Server // nil without OAuth, like the next
+	verifier  *oauth.Verifier
 	xrpc      *xrpc.Server
 	mux       http.Handler
 	lanes     *lane.Group[syntax.DID, writer]
@@ -81,6 +84,12 @@ func New(cfg Config) (*Server, error) {
 		calls:     newCallSlots(cfg.Limits.ProxyCalls, cfg.Limits.ProxyCallsEach),
 	}
 	s.firehose = newFirehose(s.store, s.clock, s.log, cfg.Limits)
+	if !cfg.WithoutOAuth {
+		if s.oauth, err = s.newOAuth(); err != nil {
+			return nil, err
+		}
+		s.verifier = s.oauth.Verifier()
+	}
 	s.xrpc, err = xrpc.NewServer(xrpc.Config{
 		Catalog:        cfg.Catalog,
 		Authenticators: append(append([]xrpc.Authenticator{}, cfg.Authenticators...), s.authenticators()...),
@@ -93,6 +102,7 @@ func New(cfg Config) (*Server, error) {
 		TrustedProxies: append(xrpc.PrivateProxies(), cfg.TrustedProxies...),
 		Stream:         xrpc.StreamConfig{WriteTimeout: cfg.Limits.writeTimeout()},
 		Owned:          ownedMethod,
+		Challenge:      s.challenge(),
 		Fallback:       s.proxy,
 		ValidateOutput: cfg.ValidateOutput,
 		Clock:          s.clock.Now,

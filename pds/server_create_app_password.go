@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
 )
@@ -26,39 +28,48 @@ type appPasswordView struct {
 func (s *Server) createAppPassword() xrpc.Method {
 	return xrpc.Procedure("com.atproto.server.createAppPassword", s.access(accessRule{scopes: fullAccess}),
 		func(ctx context.Context, in *createAppPasswordInput) (*appPasswordView, error) {
-			if err := checkAppPasswordName(in.Name); err != nil {
-				return nil, err
-			}
-			did := xrpc.CallerFrom(ctx).Account
-			password := newAppPassword()
-			hash, err := s.passwords.hashWithSalt(ctx, password, appPasswordSalt(did))
-			if err != nil {
-				return nil, err
-			}
-			app := appPassword{Hash: hash, Privileged: in.Privileged, CreatedAt: s.clock.Now().UTC()}
-			value, err := json.Marshal(app)
-			if err != nil {
-				return nil, err
-			}
-			err = s.store.Update(ctx, func(tx storage.Tx) error {
-				list, err := listAppPasswords(tx, did)
-				if err != nil {
-					return err
-				}
-				if len(list) >= maxAppPasswords {
-					return xrpc.InvalidRequest("An account has at most %d app passwords", maxAppPasswords)
-				}
-				_, err = tx.PutDoc(storage.Doc{
-					Kind: docAppPassword, Key: appPasswordKey(did, in.Name), Owner: did, Value: value,
-				})
-				if errors.Is(err, storage.ErrConflict) {
-					return xrpc.InvalidRequest("An app password with this name exists already")
-				}
-				return err
-			})
+			password, app, err := s.addAppPassword(ctx, xrpc.CallerFrom(ctx).Account, in.Name, in.Privileged)
 			if err != nil {
 				return nil, err
 			}
 			return &appPasswordView{in.Name, password, formatTime(app.CreatedAt), in.Privileged}, nil
 		})
+}
+
+// Causes of refused app passwords.
+var (
+	errAppPasswordName   = errors.New("pds: name of an app password is not allowed")
+	errAppPasswordExists = errors.New("pds: app password exists")
+)
+
+// addAppPassword makes an app password and returns it; only its hash is stored.
+func (s *Server) addAppPassword(ctx context.Context, did syntax.DID, name string, privileged bool) (string, appPassword, error) {
+	if err := checkAppPasswordName(name); err != nil {
+		return "", appPassword{}, err
+	}
+	password := newAppPassword()
+	hash, err := s.passwords.hashWithSalt(ctx, password, appPasswordSalt(did))
+	if err != nil {
+		return "", appPassword{}, err
+	}
+	app := appPassword{Hash: hash, Privileged: privileged, CreatedAt: s.clock.Now().UTC()}
+	value, err := json.Marshal(app)
+	if err != nil {
+		return "", appPassword{}, err
+	}
+	err = s.store.Update(ctx, func(tx storage.Tx) error {
+		list, err := listAppPasswords(tx, did)
+		if err != nil {
+			return err
+		}
+		if len(list) >= maxAppPasswords {
+			return xrpc.InvalidRequest("An account has at most %d app passwords", maxAppPasswords)
+		}
+		_, err = tx.PutDoc(storage.Doc{Kind: docAppPassword, Key: appPasswordKey(did, name), Owner: did, Value: value})
+		if errors.Is(err, storage.ErrConflict) {
+			return xrpc.InvalidRequest("An app password with this name exists already").WithCause(errAppPasswordExists)
+		}
+		return err
+	})
+	return password, app, err
 }

@@ -3,6 +3,7 @@ package pds
 import (
 	"context"
 
+	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
 )
 
@@ -13,9 +14,14 @@ func (s *Server) requestAccountDelete() xrpc.Method {
 			if err != nil {
 				return nil, err
 			}
-			if a.Email == "" {
-				return nil, xrpc.InvalidRequest("account does not have an email address")
-			}
-			return &xrpc.None{}, s.sendMailToken(ctx, a.DID, a.Email, mailDeleteAccount)
+			return &xrpc.None{}, s.requestDeletion(ctx, &a)
 		}).WithLimits(mailLimits()...)
+}
+
+// requestDeletion mails the code that deletes an account to its owner.
+func (s *Server) requestDeletion(ctx context.Context, a *storage.Account) error {
+	if a.Email == "" {
+		return xrpc.InvalidRequest("account does not have an email address")
+	}
+	return s.sendMailToken(ctx, a.DID, a.Email, mailDeleteAccount)
 }

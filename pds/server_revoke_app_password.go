@@ -3,6 +3,8 @@ package pds
 import (
 	"context"
 
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
 )
@@ -17,13 +19,16 @@ func (s *Server) revokeAppPassword() xrpc.Method {
 			if err := checkAppPasswordName(in.Name); err != nil {
 				return nil, err
 			}
-			did := xrpc.CallerFrom(ctx).Account
-			err := s.store.Update(ctx, func(tx storage.Tx) error {
-				if err := tx.DeleteDoc(docAppPassword, appPasswordKey(did, in.Name)); err != nil {
-					return err
-				}
-				return dropSessions(tx, did, in.Name)
-			})
-			return nil, err
+			return nil, s.dropAppPassword(ctx, xrpc.CallerFrom(ctx).Account, in.Name)
 		})
+}
+
+// dropAppPassword ends an app password and its sessions.
+func (s *Server) dropAppPassword(ctx context.Context, did syntax.DID, name string) error {
+	return s.store.Update(ctx, func(tx storage.Tx) error {
+		if err := tx.DeleteDoc(docAppPassword, appPasswordKey(did, name)); err != nil {
+			return err
+		}
+		return dropSessions(tx, did, name)
+	})
 }

@@ -202,7 +202,18 @@ func dropSessions(tx storage.Docs, did syntax.DID, app string) error {
 // The caller stores the account.
 func (s *Server) endSessions(tx storage.Docs, a *storage.Account) error {
 	s.endTokens(a)
+	if err := s.endOAuth(tx, a.DID); err != nil {
+		return err
+	}
 	return dropSessions(tx, a.DID, "")
+}
+
+// endOAuth ends the OAuth sessions of an account and its sign-ins in browsers.
+func (s *Server) endOAuth(tx storage.Docs, did syntax.DID) error {
+	if s.oauth == nil {
+		return nil
+	}
+	return s.oauth.EndSessionsIn(tx, did)
 }
 
 // sessionInfo is what the session methods say about an account.

@@ -75,9 +75,17 @@ func (s *Server) fillSpool(ctx context.Context, sp *spool, fn func(tx storage.Tx
 	err = s.store.View(ctx, fn)
 }
 
-// exportTo writes a repository as a CAR.
+// exportTo writes a repository that the caller may read as a CAR.
 func exportTo(ctx context.Context, tx storage.Tx, w io.Writer, did syntax.DID, since syntax.TID) error {
-	head, err := readableHead(ctx, tx, did)
+	if _, err := readableHead(ctx, tx, did); err != nil {
+		return err
+	}
+	return writeRepo(tx, w, did, since)
+}
+
+// writeRepo writes a repository as a CAR, whatever the state of its account.
+func writeRepo(tx storage.Tx, w io.Writer, did syntax.DID, since syntax.TID) error {
+	head, err := tx.Head(did)
 	if err != nil {
 		return err
 	}

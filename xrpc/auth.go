@@ -112,11 +112,11 @@ func (r Rule) Missing(err *Error) Rule {
 func (r Rule) IsPublic() bool { return r.access == accessPublic }
 
 // apply authenticates a request and checks the rule.
-func (r Rule) apply(ctx context.Context, req *http.Request, list []Authenticator) (*Caller, error) {
+func (r Rule) apply(ctx context.Context, req *http.Request, cfg *Config) (*Caller, error) {
 	if r.access == accessPublic {
 		return nil, nil
 	}
-	caller, err := authenticate(req, list)
+	caller, err := authenticate(req, cfg.Authenticators)
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +130,8 @@ func (r Rule) apply(ctx context.Context, req *http.Request, list []Authenticator
 			return nil, nil
 		case r.missing != nil:
 			return nil, r.missing
+		case cfg.Challenge != "":
+			return nil, AuthMissing().WithHeader("WWW-Authenticate", cfg.Challenge)
 		}
 		return nil, AuthMissing()
 	}

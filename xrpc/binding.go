@@ -134,7 +134,7 @@ func (b *binding) serve(c *call) error {
 			return err
 		}
 	}
-	caller, err := m.rule.apply(ctx, c.req, b.server.cfg.Authenticators)
+	caller, err := m.rule.apply(ctx, c.req, &b.server.cfg)
 	if err != nil {
 		return err
 	}

@@ -56,6 +56,10 @@ type Config struct {
 	// NSID comes with its authority in lower case. nil: none is owned.
 	Owned func(nsid string) bool
 
+	// Challenge is the header WWW-Authenticate of answers to requests without
+	// credentials, where a method needs some. Empty: none.
+	Challenge string
+
 	// Fallback gets requests for NSIDs that are neither registered nor
 	// owned, of whatever verb; [MethodFrom] tells it the NSID. It uses
 	// [Server.Authorize] and [RawBody]. An error that it returns is sent and
@@ -233,7 +237,7 @@ func (s *Server) Authenticate(r *http.Request) (*Caller, error) {
 // the caller, nil if the rule needs none, or the error to be sent. Afterwards
 // [CallerFrom] knows the caller, if the request has come through the server.
 func (s *Server) Authorize(r *http.Request, rule Rule) (*Caller, error) {
-	caller, err := rule.apply(r.Context(), r, s.cfg.Authenticators)
+	caller, err := rule.apply(r.Context(), r, &s.cfg)
 	if c := callFrom(r.Context()); c != nil && caller != nil {
 		c.caller = caller
 	}

@@ -366,7 +366,7 @@ func (b *binding) runStream(c *call, s *Stream) (err error) {
 	if err := b.params.decode(c.req.URL.RawQuery, arg); err != nil {
 		return err
 	}
-	if c.caller, err = b.method.rule.apply(s.ctx, c.req, b.server.cfg.Authenticators); err != nil {
+	if c.caller, err = b.method.rule.apply(s.ctx, c.req, &b.server.cfg); err != nil {
 		return err
 	}
 	if err := c.takeLimits(s.ctx, b.server.cfg.GlobalLimits, true); err != nil {
