@@ -317,7 +317,7 @@ func TestProxyHeaders(t *testing.T) {
 	}
 	want := []string{
 		"Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Atproto-Content-Labelers", "Atproto-Repo-Rev", "Cache-Control",
-		"Content-Language", "Content-Length", "Content-Security-Policy", "Content-Type", "Date", "Vary", "X-Content-Type-Options", "X-Request-Id",
+		"Content-Language", "Content-Length", "Content-Security-Policy", "Content-Type", "Date", "Dpop-Nonce", "Vary", "X-Content-Type-Options", "X-Request-Id",
 	}
 	if diff := cmp.Diff(want, names(resp.Header)); diff != "" {
 		t.Errorf("headers of the answer: %s", diff)
