@@ -213,6 +213,13 @@ func (e *env) restart() {
 	e.srv = srv
 }
 
+// in lets a subtest fail in place of the test that has made e.
+func (e *env) in(t testing.TB) {
+	parent := e.t
+	e.t = t
+	t.Cleanup(func() { e.t = parent })
+}
+
 // newKey makes a P-256 key.
 func newKey(t testing.TB) jose.Signer {
 	t.Helper()
