@@ -1,9 +1,11 @@
 package ui
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"path"
@@ -51,7 +53,12 @@ func newAssets(over fs.FS, b *Branding) (*assets, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.add("icon.svg", "image/svg+xml", icon)
+		primary, err := parseColor(cmp.Or(b.Colors.Primary, defaultPrimary))
+		if err != nil {
+			return nil, fmt.Errorf("Branding.Colors: primary: %w", err)
+		}
+		colored := strings.NewReplacer(defaultPrimary, primary.String(), white.String(), primary.on().String())
+		a.add("icon.svg", "image/svg+xml", []byte(colored.Replace(string(icon))))
 		a.urls["Icon"] = a.urls["icon.svg"]
 	}
 	style, err := b.variables(func(image string) string { return a.urls[image] })

@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -128,6 +129,9 @@ const (
 	ratioControl = 3.0
 )
 
+// defaultPrimary is also the color of the built-in icon's ground.
+const defaultPrimary = "#2f5bd7"
+
 // softShare is how much of a color its soft ground has.
 const softShare = 0.09
 
@@ -152,16 +156,13 @@ func (b *Branding) variables(assetURL func(string) string) (string, error) {
 		set("border", s.border)
 		set("control", s.control)
 		for _, n := range []named{
-			{"primary", c.Primary, "#2f5bd7"},
+			{"primary", c.Primary, defaultPrimary},
 			{"error", c.Error, "#c2303f"},
 			{"warning", c.Warning, "#b45f06"},
 			{"info", c.Info, "#2563a8"},
 			{"success", c.Success, "#1d7a4c"},
 		} {
-			if n.value == "" {
-				n.value = n.def
-			}
-			fill, err := parseColor(n.value)
+			fill, err := parseColor(cmp.Or(n.value, n.def))
 			if err != nil {
 				return "", fmt.Errorf("Branding.Colors: %s: %w", n.name, err)
 			}

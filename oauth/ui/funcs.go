@@ -27,6 +27,7 @@ func (r *Renderer) funcs(tag string, b *Branding) template.FuncMap {
 		"t":        l.t,
 		"has":      func(key string) bool { return l.texts[key] != "" },
 		"strong":   l.strong,
+		"breaks":   breaks,
 		"args":     args,
 		"dict":     dict,
 		"lang":     func() string { return tag },
@@ -85,10 +86,15 @@ func (l *language) strong(key string, values ...any) (template.HTML, error) {
 		if p.name == "" {
 			b.WriteString(template.HTMLEscapeString(p.text))
 		} else if v := a[p.name]; v != "" {
-			b.WriteString("<strong><bdi>" + template.HTMLEscapeString(v) + "</bdi></strong>")
+			b.WriteString("<strong><bdi>" + string(breaks(v)) + "</bdi></strong>")
 		}
 	}
 	return template.HTML(b.String()), nil //nolint:gosec // escaped piece by piece
+}
+
+// breaks lets a name break after its dots, rather than anywhere.
+func breaks(name string) template.HTML {
+	return template.HTML(strings.ReplaceAll(template.HTMLEscapeString(name), ".", ".<wbr>")) //nolint:gosec // escaped; no entity has a dot
 }
 
 // coded is the text prefix.code.suffix or, if there is none, the other one.

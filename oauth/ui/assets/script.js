@@ -6,7 +6,10 @@
 const all = (selector) => document.querySelectorAll(selector);
 const byId = (id) => document.getElementById(id);
 
-addEventListener("load", () => byId("problems")?.focus());
+// For browsers that do not obey autofocus here.
+setTimeout(() => {
+  if (document.activeElement === document.body) byId("problems")?.focus();
+}, 200);
 
 const language = document.documentElement.lang;
 for (const time of all("time[datetime]")) {
