@@ -335,6 +335,7 @@ func TestKeySet(t *testing.T) {
 		"same key ID":  set(ec.with("kid", "a"), other.with("kid", "a")),
 		"private":      set(ec, other.with("d", "AA")),
 		"secret":       set(object{"kty": "oct", "k": "AA"}),
+		"secret type":  set(object{"kty": "oct"}),
 		"off curve":    set(ec.with("x", ec["y"])),
 		"too many":     set(ec, ec, ec, ec, ec, ec),
 		"no keys":      []byte(`{}`),

@@ -10,6 +10,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
@@ -322,7 +323,10 @@ func TestSignatureForms(t *testing.T) {
 			}
 			return out
 		},
-		"longer":  func(input string) []byte { return append(signECDSA(t, private, crypto.SHA256, input), 0) },
+		"longer": func(input string) []byte { return append(signECDSA(t, private, crypto.SHA256, input), 0) },
+		"zero before s": func(input string) []byte {
+			return slices.Insert(signECDSA(t, private, crypto.SHA256, input), 32, 0)
+		},
 		"shorter": func(input string) []byte { return signECDSA(t, private, crypto.SHA256, input)[:63] },
 		"wider": func(input string) []byte {
 			s := signECDSA(t, private, crypto.SHA256, input)
