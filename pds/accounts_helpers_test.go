@@ -396,3 +396,9 @@ func withRegistry(reg **faultyRegistry) func(*pds.Config) {
 		cfg.Registry = *reg
 	}
 }
+
+// isStatus reports whether err is an answer with this status.
+func isStatus(err error, status int) bool {
+	e, ok := errors.AsType[*pdstest.Error](err)
+	return ok && e.Status == status
+}

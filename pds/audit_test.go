@@ -51,6 +51,11 @@ func TestAuditLog(t *testing.T) {
 		{"com.atproto.admin.disableInviteCodes", map[string]any{"accounts": []string{did}, "codes": []string{invite}}, pds.AuditEntry{Subject: did, Detail: "1 codes by name"}},
 		{"com.atproto.admin.updateAccountHandle", map[string]any{"did": did, "handle": "alicia.test"}, pds.AuditEntry{Subject: did, Detail: "alicia.test"}},
 		{"com.atproto.admin.updateAccountSigningKey", map[string]any{"did": did, "signingKey": key}, pds.AuditEntry{Subject: did, Detail: key}},
+		{"com.atproto.admin.updateAccountEmail", map[string]any{"account": did, "email": "alicia@example.com"}, pds.AuditEntry{Subject: did}},
+		{"com.atproto.admin.updateAccountPassword", map[string]any{"did": did, "password": "a new password of alicia"}, pds.AuditEntry{Subject: did}},
+		{"com.atproto.admin.sendEmail", map[string]any{
+			"recipientDid": did, "senderDid": "did:plc:moderator", "subject": "Your post", "content": "it is gone",
+		}, pds.AuditEntry{Subject: did, Detail: "did:plc:moderator: Your post"}},
 		{updateSubjectStatus, map[string]any{
 			"subject":  map[string]any{"$type": "com.atproto.admin.defs#repoRef", "did": did},
 			"takedown": map[string]any{"applied": true, "ref": "case 7"}, "deactivated": map[string]any{"applied": true},

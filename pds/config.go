@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -92,6 +93,18 @@ type Config struct {
 	// Mailer sends mail. Default: [LogMailer] over Logger; without a Logger
 	// mail, and with it the codes that users wait for, goes nowhere.
 	Mailer Mailer
+
+	// ModerationMailer sends what moderators write to users. Default: Mailer.
+	ModerationMailer Mailer
+
+	// MailTemplates holds templates of mail in place of the built-in ones, see
+	// the function MailTemplates; what it does not have stays as it is. They
+	// are read once, by New.
+	MailTemplates fs.FS
+
+	// SignInAlerts sends a mail when somebody signs in with the password of an
+	// account from a device that the account has not been seen on for 90 days.
+	SignInAlerts bool
 
 	// Transport is used for requests to crawlers and other services. Default:
 	// identity.NewTransport with its guard against private addresses, but for
@@ -440,6 +453,9 @@ func (c *Config) check() (*url.URL, error) {
 	}
 	if c.Mailer == nil {
 		c.Mailer = LogMailer(c.Logger)
+	}
+	if c.ModerationMailer == nil {
+		c.ModerationMailer = c.Mailer
 	}
 	if c.Transport == nil {
 		c.Transport = identity.NewTransport(identity.TransportConfig{AllowHosts: allowed, AllowPrivate: c.DevMode})

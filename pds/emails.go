@@ -35,17 +35,27 @@ func errEmailTaken(email string) *xrpc.Error {
 	return xrpc.InvalidRequest("Email already taken: %s", email).WithCause(errAddressTaken)
 }
 
-// checkEmail returns an address in the form in which it is stored and compared,
-// lower case, or an error if it is malformed or of a disposable mail service.
-func checkEmail(text string) (string, error) {
+// normalizeEmail returns an address in the form in which it is stored and
+// compared, lower case, or an error if it is malformed.
+func normalizeEmail(text string) (string, error) {
 	email := strings.ToLower(text)
 	at := strings.LastIndexByte(email, '@')
 	if at < 0 || len(email) > maxEmailBytes || !utf8.ValidString(email) ||
 		!validEmailLocal(email[:at]) || !validEmailDomain(email[at+1:]) {
 		return "", errUnsupportedEmail()
 	}
-	if sortedLinesContain(disposableDomains, email[at+1:]) {
-		return "", errUnsupportedEmail()
+	return email, nil
+}
+
+// checkEmail is normalizeEmail for addresses that somebody chooses: those of
+// disposable mail services are refused.
+func checkEmail(text string) (string, error) {
+	email, err := normalizeEmail(text)
+	if err == nil && sortedLinesContain(disposableDomains, email[strings.LastIndexByte(email, '@')+1:]) {
+		err = errUnsupportedEmail()
+	}
+	if err != nil {
+		return "", err
 	}
 	return email, nil
 }

@@ -23,9 +23,6 @@ func (s *Server) requestPlcOperationSignature() xrpc.Method {
 			if err := needsPLC(a.DID); err != nil {
 				return nil, err
 			}
-			if a.Email == "" {
-				return nil, xrpc.InvalidRequest("account does not have an email address")
-			}
-			return &xrpc.None{}, s.sendMailToken(ctx, a.DID, a.Email, mailPLCOperation)
+			return nil, s.sendMailToken(ctx, &a, mailPLCOperation)
 		}).WithLimits(mailLimits()...)
 }

@@ -6,7 +6,6 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"github.com/pdskit/pdskit/identity"
-	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
 )
 
@@ -37,7 +36,7 @@ func (s *Server) signPlcOperation() xrpc.Method {
 				return nil, xrpc.InvalidRequest("email confirmation token required to sign PLC operations")
 			}
 			// The code is used up only when there is something to give for it.
-			if err := s.useMailToken(ctx, did, in.Token, checkMailToken); err != nil {
+			if err := s.useMailToken(ctx, mailPLCOperation, did, in.Token, checkMailToken); err != nil {
 				return nil, err
 			}
 			reg, cancel := context.WithTimeout(ctx, registryTimeout)
@@ -46,7 +45,7 @@ func (s *Server) signPlcOperation() xrpc.Method {
 			if err != nil {
 				return nil, plcFailure(err)
 			}
-			if err := s.useMailToken(ctx, did, in.Token, takeMailToken); err != nil {
+			if err := s.useMailToken(ctx, mailPLCOperation, did, in.Token, takeMailToken); err != nil {
 				return nil, err
 			}
 			return &plcOperationOutput{op}, nil
@@ -67,19 +66,6 @@ func (in *signPlcOperationInput) apply(op *identity.Operation) error {
 		op.Services = in.Services
 	}
 	return nil
-}
-
-// useMailToken checks or takes an account's code for a PLC operation.
-func (s *Server) useMailToken(ctx context.Context, did syntax.DID, token string, use mailTokenUse) error {
-	var refused *xrpc.Error
-	err := s.store.Update(ctx, func(tx storage.Tx) (err error) {
-		refused, err = use(tx, mailPLCOperation, did, token, s.clock.Now())
-		return err
-	})
-	if err == nil && refused != nil {
-		err = refused
-	}
-	return err
 }
 
 // needsPLC returns the client's error for a DID that has no PLC operations.

@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -54,22 +53,6 @@ func mailPurposes() []mailPurpose {
 	return []mailPurpose{mailConfirmEmail, mailUpdateEmail, mailResetPassword, mailDeleteAccount, mailPLCOperation}
 }
 
-// text returns subject and first sentence of the mail.
-func (p mailPurpose) text() (subject, intro string) {
-	switch p {
-	case mailConfirmEmail:
-		return "Email Confirmation", "confirm that this address is yours"
-	case mailUpdateEmail:
-		return "Email Update Requested", "change the e-mail address of your account"
-	case mailResetPassword:
-		return "Password Reset Requested", "set a new password"
-	case mailDeleteAccount:
-		return "Account Deletion Requested", "delete your account, with everything in it and for good"
-	default:
-		return "PLC Update Operation Requested", "change your identity in the PLC directory, for example to move to another server"
-	}
-}
-
 type mailToken struct {
 	Hash   string    `json:"hash"`
 	Issued time.Time `json:"issued"`
@@ -107,29 +90,6 @@ func mailTokenHash(purpose mailPurpose, token string) string {
 }
 
 func mailHashKey(purpose mailPurpose, hash string) string { return string(purpose) + "/#" + hash }
-
-// sendMailToken makes a code for the account, in place of an earlier one, and
-// mails it to the given address.
-func (s *Server) sendMailToken(ctx context.Context, did syntax.DID, to string, purpose mailPurpose) error {
-	token := strings.ToUpper(randomPair())
-	err := s.store.Update(ctx, func(tx storage.Tx) error {
-		return putMailToken(tx, purpose, did, token, s.clock.Now())
-	})
-	if err != nil {
-		return err
-	}
-	subject, intro := purpose.text()
-	err = s.cfg.Mailer.Send(ctx, Mail{
-		To: to, Subject: subject,
-		Text: fmt.Sprintf("Somebody, most likely you, asked %s to %s.\n\nThis is the code for it, good for %d minutes:\n\n    %s\n\n"+
-			"If that was not you, ignore this mail and tell the code to nobody.\n",
-			s.cfg.Info.Name, intro, int(mailTokenTTL.Minutes()), token),
-	})
-	if err != nil {
-		return xrpc.NewError(http.StatusBadGateway, "UpstreamFailure", "The mail could not be sent").WithCause(err)
-	}
-	return nil
-}
 
 // putMailToken stores a code in place of the account's earlier one.
 func putMailToken(tx storage.Docs, purpose mailPurpose, did syntax.DID, token string, now time.Time) error {
@@ -232,4 +192,29 @@ func takeMailToken(tx storage.Docs, purpose mailPurpose, did syntax.DID, token s
 func findMailToken(tx storage.Docs, purpose mailPurpose, token string) (syntax.DID, error) {
 	d, err := tx.GetDoc(docMailToken, mailHashKey(purpose, mailTokenHash(purpose, token)))
 	return syntax.DID(d.Value), err
+}
+
+// useMailToken checks or takes an account's code in an Update of its own. It
+// returns the error for the client.
+func (s *Server) useMailToken(ctx context.Context, purpose mailPurpose, did syntax.DID, token string, use mailTokenUse) error {
+	var refused *xrpc.Error
+	err := s.store.Update(ctx, func(tx storage.Tx) (err error) {
+		refused, err = use(tx, purpose, did, token, s.clock.Latest())
+		return err
+	})
+	if err == nil && refused != nil {
+		err = refused
+	}
+	return err
+}
+
+// spendMailToken takes an account's code in the Update that does what it is
+// good for. Its error must end that; wrong tries are counted by useMailToken,
+// which comes first.
+func (s *Server) spendMailToken(tx storage.Docs, purpose mailPurpose, did syntax.DID, token string) error {
+	refused, err := takeMailToken(tx, purpose, did, token, s.clock.Latest())
+	if err == nil && refused != nil {
+		err = refused
+	}
+	return err
 }

@@ -2,19 +2,26 @@ package pds
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 )
 
 // Mail is a message to the owner of an account.
 type Mail struct {
-	To      string
-	Subject string
+	To      string // an address without a name
+	Subject string // one line
 	Text    string
+	HTML    string // the same for those who see HTML; empty: there is Text alone
 }
 
-// Mailer sends mail. Send may be called concurrently; the server gives up when
-// ctx ends. The client that caused the mail waits for it, and gets an
-// UpstreamFailure if Send fails, without the text of the error.
+// ErrUndeliverable is for mail that no later attempt can deliver, such as to
+// an address that the mail server refuses.
+var ErrUndeliverable = errors.New("pds: the mail cannot be delivered")
+
+// Mailer sends mail. No client waits for it: mail is queued as a job and Send
+// is called by [Server.Run], concurrently, with a time limit. If it fails, it
+// is called again later, unless the error matches [ErrUndeliverable], so that
+// a mail may be sent twice. Package smtpmail has one.
 type Mailer interface {
 	Send(ctx context.Context, m Mail) error
 }

@@ -15,7 +15,10 @@ func (s *Server) adminMethods() []xrpc.Method {
 		s.getInviteCodes(),
 		s.getSubjectStatus(),
 		s.searchAccounts(),
+		s.sendEmail(),
+		s.updateAccountEmail(),
 		s.updateAccountHandle(),
+		s.updateAccountPassword(),
 		s.updateAccountSigningKey(),
 		s.updateSubjectStatus(),
 	}

@@ -7,6 +7,7 @@ func (s *Server) serverMethods() []xrpc.Method {
 	return []xrpc.Method{
 		s.activateAccount(),
 		s.checkAccountStatus(),
+		s.confirmEmail(),
 		s.createAccount(),
 		s.createAppPassword(),
 		s.createInviteCode(),
@@ -22,7 +23,15 @@ func (s *Server) serverMethods() []xrpc.Method {
 		s.listAppPasswords(),
 		s.refreshSession(),
 		s.requestAccountDelete(),
+		s.requestEmailConfirmation(),
+		s.requestEmailUpdate(),
+		s.requestPasswordReset(),
 		s.reserveSigningKey(),
+		s.resetPassword(),
 		s.revokeAppPassword(),
+		s.updateEmail(),
 	}
 }
+
+// tempMethods lists com.atproto.temp.
+func (s *Server) tempMethods() []xrpc.Method { return []xrpc.Method{s.checkSignupQueue()} }

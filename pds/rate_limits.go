@@ -76,6 +76,12 @@ func mailLimits() []xrpc.Limit {
 	return []xrpc.Limit{limitByAccount(5, time.Hour), limitByAccount(15, day)}
 }
 
+// resetLimits bound the mail to one address that anybody can cause.
+func resetLimits(email string) []xrpc.Limit {
+	key := func(*http.Request, *xrpc.Caller) string { return boundedKey(email) }
+	return []xrpc.Limit{{Points: 5, Window: time.Hour, Key: key}, {Points: 15, Window: day, Key: key}}
+}
+
 // uploadLimits are the limits of uploadBlob. An account that is being moved
 // here, and deactivated until then, has all its blobs to bring.
 func (s *Server) uploadLimits() []xrpc.Limit {

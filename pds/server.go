@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -50,6 +51,7 @@ type Server struct {
 	lanes     *lane.Group[syntax.DID, writer]
 	tids      tidClock
 	jobs      *jobs.Queue
+	mails     *mailTemplates
 	passwords *passwordHasher
 	firehose  *firehose
 	exports   *spoolPool
@@ -111,12 +113,16 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	for _, methods := range [][]xrpc.Method{
-		s.serverMethods(), s.repoMethods(), s.syncMethods(), s.identityMethods(), s.adminMethods(), s.actorMethods(), s.moderationMethods(),
+		s.serverMethods(), s.repoMethods(), s.syncMethods(), s.identityMethods(), s.adminMethods(), s.actorMethods(),
+		s.moderationMethods(), s.tempMethods(),
 	} {
 		s.xrpc.Handle(methods...)
 		for _, m := range methods {
 			s.own.Store(m.NSID(), true)
 		}
+	}
+	if s.mails, err = loadMailTemplates(MailTemplates(), cfg.MailTemplates); err != nil {
+		return nil, fmt.Errorf("pds: Config.MailTemplates: %w", err)
 	}
 	for _, h := range s.jobHandlers() {
 		if err := s.jobs.Handle(h); err != nil {

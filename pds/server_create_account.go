@@ -55,6 +55,7 @@ func (s *Server) createAccount() xrpc.Method {
 			if err := s.create(ctx, c); err != nil {
 				return nil, err
 			}
+			s.noteSignUp(ctx, c.account.DID, requestDevice(ctx))
 			return &createAccountOutput{
 				AccessJwt: tokens.Access, RefreshJwt: tokens.Refresh,
 				Handle: handleOf(&c.account), DID: c.account.DID, DidDoc: s.newDocument(ctx, c),

@@ -35,6 +35,9 @@ func (s *Server) createSession() xrpc.Method {
 				s.waitUntil(ctx, began+s.cfg.Limits.LoginFloor)
 				return nil, err
 			}
+			if who.app == nil {
+				s.noteSignIn(ctx, who.account.DID, requestDevice(ctx))
+			}
 			return &sessionOutput{tokens.Access, tokens.Refresh, s.sessionInfo(ctx, &who.account)}, nil
 		})
 }

@@ -47,25 +47,13 @@ func (s *Server) deleteAccount() xrpc.Method {
 
 // deleteByOwner takes the code that was mailed and deletes the account.
 func (s *Server) deleteByOwner(ctx context.Context, a *storage.Account, token string) error {
-	var refused *xrpc.Error
-	err := s.store.Update(ctx, func(tx storage.Tx) (err error) {
-		refused, err = checkMailToken(tx, mailDeleteAccount, a.DID, token, s.clock.Now())
+	if err := s.useMailToken(ctx, mailDeleteAccount, a.DID, token, checkMailToken); err != nil {
 		return err
-	})
-	if err != nil {
-		return err
-	}
-	if refused != nil {
-		return refused
 	}
 	return s.deleteAccountNow(ctx, a.DID, cause{actor: a.DID}, func(tx storage.Tx, now *storage.Account) error {
 		if now.PasswordHash != a.PasswordHash {
 			return xrpc.AuthRequired("Invalid did or password")
 		}
-		refused, err := takeMailToken(tx, mailDeleteAccount, a.DID, token, s.clock.Now())
-		if err == nil && refused != nil {
-			err = refused
-		}
-		return err
+		return s.spendMailToken(tx, mailDeleteAccount, a.DID, token)
 	})
 }

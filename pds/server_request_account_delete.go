@@ -20,8 +20,5 @@ func (s *Server) requestAccountDelete() xrpc.Method {
 
 // requestDeletion mails the code that deletes an account to its owner.
 func (s *Server) requestDeletion(ctx context.Context, a *storage.Account) error {
-	if a.Email == "" {
-		return xrpc.InvalidRequest("account does not have an email address")
-	}
-	return s.sendMailToken(ctx, a.DID, a.Email, mailDeleteAccount)
+	return s.sendMailToken(ctx, a, mailDeleteAccount)
 }

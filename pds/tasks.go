@@ -21,7 +21,7 @@ func (s *Server) tasks() []task {
 
 // jobHandlers lists the jobs of the server itself.
 func (s *Server) jobHandlers() []jobs.Handler {
-	var list []jobs.Handler
+	list := s.mailJobs()
 	if !s.cfg.KeepDeactivated {
 		list = append(list, s.deletionJobs())
 	}
