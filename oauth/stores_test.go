@@ -3,7 +3,10 @@ package oauth_test
 import (
 	"context"
 	"errors"
+	"github.com/bluesky-social/indigo/atproto/syntax"
+	"maps"
 	"math/rand/v2"
+	"sync"
 
 	"github.com/pdskit/pdskit/oauth"
 	"github.com/pdskit/pdskit/storage"
@@ -12,6 +15,7 @@ import (
 // stores are stores on which races are run, as changes of a configuration.
 var stores = map[string]func(*oauth.Config){
 	"sqlite":  func(*oauth.Config) {},
+	"memory":  func(c *oauth.Config) { c.Store = newMemory() },
 	"awkward": func(c *oauth.Config) { c.Store = awkward{c.Store} },
 }
 
@@ -37,3 +41,64 @@ func (s awkward) Update(ctx context.Context, fn func(storage.Docs) error) error 
 	}
 	return s.DocStore.Update(ctx, fn)
 }
+
+// memory is a store of documents in a map, as a program without a database may
+// have one. Its transactions run one after another.
+type memory struct {
+	mu      sync.Mutex // guards following
+	docs    map[[2]string]storage.Doc
+	version int64
+}
+
+func newMemory() *memory { return &memory{docs: map[[2]string]storage.Doc{}} }
+
+func (m *memory) View(_ context.Context, fn func(storage.Docs) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return fn(m)
+}
+
+func (m *memory) Update(_ context.Context, fn func(storage.Docs) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := maps.Clone(m.docs)
+	err := fn(m)
+	if err != nil {
+		m.docs = before
+	}
+	return err
+}
+
+func (m *memory) GetDoc(kind, key string) (storage.Doc, error) {
+	doc, ok := m.docs[[2]string{kind, key}]
+	if !ok {
+		return storage.Doc{}, storage.ErrNotFound
+	}
+	return doc, nil
+}
+
+func (m *memory) PutDoc(d storage.Doc) (int64, error) {
+	if m.docs[[2]string{d.Kind, d.Key}].Version != d.Version {
+		return 0, storage.ErrConflict
+	}
+	m.version++
+	d.Version = m.version
+	m.docs[[2]string{d.Kind, d.Key}] = d
+	return d.Version, nil
+}
+
+func (m *memory) DeleteDoc(kind, key string) error {
+	delete(m.docs, [2]string{kind, key})
+	return nil
+}
+
+func (m *memory) ScanDocs(kind string, s storage.Scan) (out []storage.Doc, err error) {
+	for _, doc := range m.docs {
+		if doc.Kind == kind && doc.Key >= s.From && doc.Key < s.To && len(out) < s.Limit {
+			out = append(out, doc)
+		}
+	}
+	return out, nil
+}
+
+func (m *memory) ScanOwner(syntax.DID, string) ([]storage.Doc, error) { return nil, nil }
