@@ -68,7 +68,7 @@ type FooterLink struct {
 func (b *Branding) check() error {
 	for name, img := range b.images() {
 		if imageTypes[img.Type] == "" || len(img.Data) == 0 {
-			return fmt.Errorf("Branding.%s: no data, or a type %q that is none of an image", name, img.Type)
+			return fmt.Errorf("image Branding.%s: no data, or a type %q that is none of an image", name, img.Type)
 		}
 	}
 	if b.LogoOnly && b.Logo == nil {

@@ -56,7 +56,10 @@ func loadCatalogs(extra map[string]map[string]string, fallback string) (map[stri
 			raw[tag] = catalog{}
 		}
 		maps.Copy(raw[tag], texts)
-		if base, _, _ := strings.Cut(tag, "-"); raw[tag]["locale.name"] == "" && extra[base] == nil && raw[base] == nil {
+	}
+	for tag := range extra {
+		base, _, _ := strings.Cut(tag, "-")
+		if raw[tag]["locale.name"] == "" && raw[base]["locale.name"] == "" {
 			return nil, fmt.Errorf("Options.Catalogs: %s has no text locale.name", tag)
 		}
 	}

@@ -25,7 +25,6 @@ func (r *Renderer) funcs(tag string, b *Branding) template.FuncMap {
 	l := &language{tag: tag, texts: r.catalogs[tag], locales: r.locales, assets: r.assets, brand: b}
 	return template.FuncMap{
 		"t":        l.t,
-		"has":      func(key string) bool { return l.texts[key] != "" },
 		"strong":   l.strong,
 		"breaks":   breaks,
 		"args":     args,

@@ -396,18 +396,44 @@ type CookiesPage struct {
 	Retry  *Link
 }
 
-// Names of the templates.
-func (*WelcomePage) Name() string       { return "welcome" }
+// Name implements [Page].
+func (*WelcomePage) Name() string { return "welcome" }
+
+// Name implements [Page].
 func (*AccountPickerPage) Name() string { return "account-picker" }
-func (*SignInPage) Name() string        { return "sign-in" }
-func (*SecondFactorPage) Name() string  { return "second-factor" }
-func (*SignInStepPage) Name() string    { return "sign-in-step" }
-func (*SignUpPage) Name() string        { return "sign-up" }
-func (*ResetRequestPage) Name() string  { return "reset-request" }
+
+// Name implements [Page].
+func (*SignInPage) Name() string { return "sign-in" }
+
+// Name implements [Page].
+func (*SecondFactorPage) Name() string { return "second-factor" }
+
+// Name implements [Page].
+func (*SignInStepPage) Name() string { return "sign-in-step" }
+
+// Name implements [Page].
+func (*SignUpPage) Name() string { return "sign-up" }
+
+// Name implements [Page].
+func (*ResetRequestPage) Name() string { return "reset-request" }
+
+// Name implements [Page].
 func (*ResetPasswordPage) Name() string { return "reset-password" }
-func (*ReactivatePage) Name() string    { return "reactivate" }
-func (*ConsentPage) Name() string       { return "consent" }
-func (*RedirectPage) Name() string      { return "redirect" }
-func (*FormPostPage) Name() string      { return "form-post" }
-func (*ErrorPage) Name() string         { return "error" }
-func (*CookiesPage) Name() string       { return "cookies" }
+
+// Name implements [Page].
+func (*ReactivatePage) Name() string { return "reactivate" }
+
+// Name implements [Page].
+func (*ConsentPage) Name() string { return "consent" }
+
+// Name implements [Page].
+func (*RedirectPage) Name() string { return "redirect" }
+
+// Name implements [Page].
+func (*FormPostPage) Name() string { return "form-post" }
+
+// Name implements [Page].
+func (*ErrorPage) Name() string { return "error" }
+
+// Name implements [Page].
+func (*CookiesPage) Name() string { return "cookies" }

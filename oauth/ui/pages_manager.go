@@ -234,16 +234,38 @@ type Device struct {
 	Current   bool // the one that asks
 }
 
-// Names of the templates.
-func (*ManagerAccountsPage) Name() string     { return "manager-accounts" }
-func (*ManagerHomePage) Name() string         { return "manager-home" }
-func (*ManagerEmailPage) Name() string        { return "manager-email" }
-func (*ManagerHandlePage) Name() string       { return "manager-handle" }
-func (*ManagerPasswordPage) Name() string     { return "manager-password" }
+// Name implements [Page].
+func (*ManagerAccountsPage) Name() string { return "manager-accounts" }
+
+// Name implements [Page].
+func (*ManagerHomePage) Name() string { return "manager-home" }
+
+// Name implements [Page].
+func (*ManagerEmailPage) Name() string { return "manager-email" }
+
+// Name implements [Page].
+func (*ManagerHandlePage) Name() string { return "manager-handle" }
+
+// Name implements [Page].
+func (*ManagerPasswordPage) Name() string { return "manager-password" }
+
+// Name implements [Page].
 func (*ManagerAppPasswordsPage) Name() string { return "manager-app-passwords" }
-func (*ManagerAppsPage) Name() string         { return "manager-apps" }
-func (*ManagerDevicesPage) Name() string      { return "manager-devices" }
-func (*ManagerFactorsPage) Name() string      { return "manager-factors" }
-func (*ManagerDeactivatePage) Name() string   { return "manager-deactivate" }
-func (*ManagerDeletePage) Name() string       { return "manager-delete" }
-func (*ManagerExportPage) Name() string       { return "manager-export" }
+
+// Name implements [Page].
+func (*ManagerAppsPage) Name() string { return "manager-apps" }
+
+// Name implements [Page].
+func (*ManagerDevicesPage) Name() string { return "manager-devices" }
+
+// Name implements [Page].
+func (*ManagerFactorsPage) Name() string { return "manager-factors" }
+
+// Name implements [Page].
+func (*ManagerDeactivatePage) Name() string { return "manager-deactivate" }
+
+// Name implements [Page].
+func (*ManagerDeletePage) Name() string { return "manager-delete" }
+
+// Name implements [Page].
+func (*ManagerExportPage) Name() string { return "manager-export" }

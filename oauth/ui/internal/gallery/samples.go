@@ -101,7 +101,7 @@ func Flow() []Sample {
 		}},
 		{"sign-up", 200, &ui.SignUpPage{
 			Frame: frame(trusted), Form: form, Domains: domains[:1], HandleCheckURL: "/handle-check",
-			TermsURL: "#terms", PolicyURL: "#privacy", SignIn: here,
+			TermsURL: "https://example.com/terms", PolicyURL: "https://example.com/privacy", SignIn: here,
 		}},
 		{"sign-up-refused", 400, &ui.SignUpPage{
 			Frame: frame(trusted, problem(ui.FieldInvite, ui.ProblemInviteInvalid), problem(ui.FieldHandle, ui.ProblemHandleTaken),
@@ -254,7 +254,7 @@ func Manager() []Sample {
 		}},
 		{"manager-export", 200, &ui.ManagerExportPage{
 			Frame: frame(nil), Manager: manager(ui.SectionExport),
-			Downloads: []ui.Download{{Code: "repo", URL: "#repo", Size: 4_182_331}, {Code: "blobs", URL: "#blobs"}},
+			Downloads: []ui.Download{{Code: "repo", URL: "/sent?repo", Size: 4_182_331}, {Code: "blobs", URL: "/sent?blobs"}},
 		}},
 	}
 }
