@@ -124,6 +124,22 @@ type NewAccount struct {
 	Password string
 	Invite   string
 	Locale   string // of the page, such as "en"
+
+	// Answers are what was entered into the fields of [SignUpFields], by name.
+	Answers map[string]string
+}
+
+// SignUpFields is implemented by [SignUps] that ask for more: a captcha, say, or
+// consent to terms.
+type SignUpFields interface {
+	// SignUpFields returns the fields, with their texts in the language of the
+	// page. SignUp gets what was entered; [ErrCodeInvalid] says that it is
+	// wrong.
+	SignUpFields(ctx context.Context, locale string) ([]StepField, error)
+
+	// SignUpTerms returns the addresses of terms and privacy policy, which may
+	// be empty. If one is not, a new account has to agree.
+	SignUpTerms(locale string) (terms, policy string)
 }
 
 // PasswordResets is implemented by [Accounts] where a forgotten password can be

@@ -78,10 +78,9 @@ func (s *Server) signInsOf(docs storage.Docs, device, context string) ([]signIn,
 		} else if !ok {
 			continue
 		}
-		// The two of one account come one after the other. The later proof is
-		// the better one.
+		// The two of one account come one after the other.
 		if n := len(list); n > 0 && list[n-1].Account == si.Account {
-			if list[n-1].Proved.Before(si.Proved) {
+			if si.betterThan(&list[n-1], context) {
 				list[n-1] = si
 			}
 			continue
@@ -109,11 +108,20 @@ func (s *Server) signInOf(docs storage.Docs, device, context string, did syntax.
 		if err != nil {
 			return nil, err
 		}
-		if ok && (best == nil || best.Proved.Before(si.Proved)) {
+		if ok && (best == nil || si.betterThan(best, context)) {
 			best = &si
 		}
 	}
 	return best, nil
+}
+
+// betterThan reports whether, of two sign-ins of an account, this is the one to
+// go by: the one in the context itself, or the later one.
+func (si *signIn) betterThan(other *signIn, context string) bool {
+	if here := si.Context == context; here != (other.Context == context) {
+		return here
+	}
+	return other.Proved.Before(si.Proved)
 }
 
 // counts reports whether a sign-in is still good, and in this context.

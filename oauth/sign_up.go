@@ -30,9 +30,15 @@ func (s *Server) signUps() SignUps {
 }
 
 // signUpPage asks for what a new account needs.
-func (v *visit) signUpPage() error { return v.show(http.StatusOK, v.newSignUpPage()) }
+func (v *visit) signUpPage() error {
+	page, err := v.newSignUpPage()
+	if err != nil {
+		return err
+	}
+	return v.show(http.StatusOK, page)
+}
 
-func (v *visit) newSignUpPage() *ui.SignUpPage {
+func (v *visit) newSignUpPage() (*ui.SignUpPage, error) {
 	sign := v.signUps()
 	page := &ui.SignUpPage{
 		Frame: v.frame(nil), Form: v.newForm("sign-up"), Domains: sign.HandleDomains(), InviteRequired: sign.InviteRequired(),
@@ -40,7 +46,14 @@ func (v *visit) newSignUpPage() *ui.SignUpPage {
 		HandleCheckURL: v.path("handle"), PasswordMin: minNewPassword, SignIn: v.link("sign-in"),
 	}
 	page.Back = v.link("sign-in")
-	return page
+	more, ok := sign.(SignUpFields)
+	if !ok {
+		return page, nil
+	}
+	page.TermsURL, page.PolicyURL = more.SignUpTerms(v.locale)
+	fields, err := more.SignUpFields(v.r.Context(), v.locale)
+	page.Extra = v.fieldViews(fields)
+	return page, err
 }
 
 // signUpPost makes an account and signs in.
@@ -49,8 +62,20 @@ func (v *visit) signUpPost() error {
 	if err := v.spend(ctx, bucketSignUp, ipText(originOf(ctx).IP), v.cfg.Limits.Rates.SignUpPerIP); err != nil {
 		return err
 	}
-	page := v.newSignUpPage()
+	page, err := v.newSignUpPage()
+	if err != nil {
+		return err
+	}
 	entered, problems := v.newAccount(sign)
+	for _, f := range page.Extra {
+		entered.Answers[f.Name] = v.field(f.Name)
+		if f.Required && v.field(f.Name) == "" {
+			problems = append(problems, ui.Problem{Field: f.Name, Code: ui.ProblemRequired})
+		}
+	}
+	if page.TermsURL+page.PolicyURL != "" && !v.ticked(ui.FieldTerms) {
+		problems = append(problems, ui.Problem{Field: ui.FieldTerms, Code: ui.ProblemTermsNeeded})
+	}
 	if len(problems) > 0 {
 		return v.refused(http.StatusBadRequest, page, problems...)
 	}
@@ -77,7 +102,7 @@ const methodSignUp = "sign-up"
 // newAccount reads what was entered, and says what is wrong with it.
 func (v *visit) newAccount(sign SignUps) (a NewAccount, problems []ui.Problem) {
 	problem := func(field, code string) { problems = append(problems, ui.Problem{Field: field, Code: code}) }
-	a = NewAccount{Invite: v.field(ui.FieldInvite), Password: v.form.Get(ui.FieldPassword), Locale: v.locale}
+	a = NewAccount{Invite: v.field(ui.FieldInvite), Password: v.form.Get(ui.FieldPassword), Locale: v.locale, Answers: map[string]string{}}
 	domain := v.field(ui.FieldDomain)
 	if domain == "" && len(sign.HandleDomains()) > 0 {
 		domain = sign.HandleDomains()[0]

@@ -93,17 +93,24 @@ func (v *visit) stepPage() error {
 func (v *visit) newStepPage(st *step) *ui.SignInStepPage {
 	page := &ui.SignInStepPage{Frame: v.frame(nil), Form: v.newForm("step", fieldStep, st.id), Title: st.Step.Title, Text: st.Step.Text}
 	page.Back = v.link("sign-in")
-	for _, f := range st.Step.Fields {
-		field := ui.Field{Name: f.Name, Kind: f.Kind, Label: f.Label, Hint: f.Hint, Autocomplete: f.Autocomplete, Required: f.Required}
-		if f.Kind != ui.KindPassword && f.Kind != ui.KindCode {
-			field.Value = v.value(f.Name)
-		}
-		page.Fields = append(page.Fields, field)
-	}
+	page.Fields = v.fieldViews(st.Step.Fields)
 	if st.Step.Problem != "" {
 		page.Problems = append(page.Problems, ui.Problem{Text: st.Step.Problem})
 	}
 	return page
+}
+
+// fieldViews shows fields with what was entered into them, but for secrets.
+func (v *visit) fieldViews(fields []StepField) []ui.Field {
+	var list []ui.Field
+	for _, f := range fields {
+		view := ui.Field{Name: f.Name, Kind: f.Kind, Label: f.Label, Hint: f.Hint, Autocomplete: f.Autocomplete, Required: f.Required}
+		if f.Kind != ui.KindPassword && f.Kind != ui.KindCode {
+			view.Value = v.value(f.Name)
+		}
+		list = append(list, view)
+	}
+	return list
 }
 
 // stepAgain is the page on which a refused step is tried again: its form, or
