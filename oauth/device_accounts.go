@@ -78,14 +78,13 @@ func (s *Server) signInsOf(docs storage.Docs, device, context string) ([]signIn,
 		} else if !ok {
 			continue
 		}
-		// The two of one account come one after the other.
-		if n := len(list); n > 0 && list[n-1].Account == si.Account {
-			if si.betterThan(&list[n-1], context) {
-				list[n-1] = si
-			}
-			continue
+		i := slices.IndexFunc(list, func(other signIn) bool { return other.Account == si.Account })
+		switch {
+		case i < 0:
+			list = append(list, si)
+		case si.betterThan(&list[i], context):
+			list[i] = si
 		}
-		list = append(list, si)
 	}
 	return list, nil
 }
