@@ -255,8 +255,7 @@ func is[T any](v any) bool {
 	return ok
 }
 
-// managerAccounts lists the accounts that are signed in on this device, or goes
-// to the only one.
+// managerAccounts lists the accounts that are signed in on this device.
 func (v *visit) managerAccounts() error {
 	here, err := v.presentAccounts()
 	if err != nil {
