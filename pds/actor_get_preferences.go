@@ -27,6 +27,10 @@ func (s *Server) getPreferences() xrpc.Method {
 	return xrpc.Query(getPreferencesNSID, rule,
 		func(ctx context.Context, p *getPreferencesParams) (*getPreferencesOutput, error) {
 			caller := xrpc.CallerFrom(ctx)
+			out := &getPreferencesOutput{Preferences: []json.RawMessage{}}
+			if passed, err := s.passPreferences(ctx, caller, getPreferencesNSID, nil, out); passed || err != nil {
+				return out, err
+			}
 			did, err := s.preferencesOwner(ctx, caller, p.DID)
 			if err != nil {
 				return nil, err
@@ -39,7 +43,6 @@ func (s *Server) getPreferences() xrpc.Method {
 			if err != nil {
 				return nil, err
 			}
-			out := &getPreferencesOutput{Preferences: []json.RawMessage{}}
 			for i := range prefs {
 				pref := &prefs[i]
 				if !pref.inNamespace() {

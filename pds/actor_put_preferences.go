@@ -18,6 +18,9 @@ func (s *Server) putPreferences() xrpc.Method {
 	return xrpc.Procedure(putPreferencesNSID, s.access(accessRule{scopes: standardAccess, oauthAny: true}),
 		func(ctx context.Context, in *putPreferencesInput) (*xrpc.None, error) {
 			caller := xrpc.CallerFrom(ctx)
+			if passed, err := s.passPreferences(ctx, caller, putPreferencesNSID, in, nil); passed || err != nil {
+				return nil, err
+			}
 			if err := s.requirePreferences(caller, putPreferencesNSID); err != nil {
 				return nil, err
 			}

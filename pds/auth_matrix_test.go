@@ -57,10 +57,23 @@ func authMatrix() map[string]authCase {
 	public := authCase{class: authNone}
 	write := authCase{class: authAny, refuseDeactivated: true, oauth: oauthAny} // each write needs its scope
 	reader := authCase{class: authReader, oauth: oauthAny}
+	view := func(methods string) authCase {
+		return authCase{class: authAny, oauth: oauthScope, scope: "rpc?lxm=" + methods + "&aud=" + url.QueryEscape(appViewDID+"#bsky_appview")}
+	}
 	leaver := authCase{class: authReader, takendown: true, oauth: oauthAny}
 	return map[string]authCase{
 		"app.bsky.actor.getPreferences": {class: authPrefs, takendown: true, oauth: oauthScope, scope: "rpc:app.bsky.actor.getPreferences?aud=*"},
 		"app.bsky.actor.putPreferences": {class: authAny, oauth: oauthAny}, // the handler checks, after the body
+
+		"app.bsky.actor.getProfile":            view("app.bsky.actor.getProfile"),
+		"app.bsky.actor.getProfiles":           view("app.bsky.actor.getProfiles"),
+		"app.bsky.feed.getActorLikes":          view("app.bsky.feed.getActorLikes"),
+		"app.bsky.feed.getAuthorFeed":          view("app.bsky.feed.getAuthorFeed"),
+		"app.bsky.feed.getFeed":                view("app.bsky.feed.getFeed&lxm=app.bsky.feed.getFeedSkeleton"),
+		"app.bsky.feed.getPostThread":          view("app.bsky.feed.getPostThread"),
+		"app.bsky.feed.getTimeline":            view("app.bsky.feed.getTimeline"),
+		"app.bsky.notification.registerPush":   {class: authAny, signupQueued: true, oauth: oauthAny}, // the handler checks, after the body
+		"app.bsky.notification.unregisterPush": {class: authAny, oauth: oauthAny},
 
 		"com.atproto.moderation.createReport": {class: authAny, takendown: true, oauth: oauthScope, scope: "rpc:com.atproto.moderation.createReport?aud=did:web:reports.example.com%23atproto_labeler"},
 
@@ -295,7 +308,7 @@ func TestAuthMatrix(t *testing.T) {
 			}
 			return &xrpc.Caller{Account: oauthAccount, Actor: oauthAccount, Kind: xrpc.KindOAuth, Scopes: scopes}, nil
 		})}
-	})
+	}, withAppView(newService(t, answering(500, "", ""))))
 	alice, carol, dave := srv.CreateAccount("alice"), srv.CreateAccount("carol"), srv.CreateAccount("dave")
 	oauthAccount = alice.DID
 	app := newAppPassword(t, alice, "plain", false)
@@ -357,6 +370,8 @@ func TestAuthMatrix(t *testing.T) {
 		"cid":  {"bafyreihyrpefhacm6kkp4ql6j6udakdit7g3dmkzfriqfykhjw6cad5lrm"},
 		"cids": {"bafyreihyrpefhacm6kkp4ql6j6udakdit7g3dmkzfriqfykhjw6cad5lrm"},
 		"aud":  {"did:web:api.example.com"}, "lxm": {createAccount}, "dids": {string(alice.DID)},
+		"actor": {string(alice.DID)}, "actors": {string(alice.DID)}, "uri": {"at://" + string(alice.DID) + "/app.bsky.feed.post/x"},
+		"feed": {"at://" + string(alice.DID) + "/app.bsky.feed.generator/x"},
 	}
 	matrix := authMatrix()
 	for _, m := range srv.Methods() {

@@ -115,6 +115,12 @@ type Config struct {
 	// the methods that no service of their own is named for.
 	AppView Service
 
+	// ImageURLPattern is where the app view's image server has images: a text
+	// with %s for size, DID and CID in this order, such as
+	// "https://cdn.example.com/img/%s/plain/%s/%s@jpeg". Default: posts that the
+	// app view does not know yet show images as this server has them.
+	ImageURLPattern string
+
 	// ModService, if its DID is set, is the moderation service: its tokens open
 	// the moderation methods. Methods of tools.ozone go to its URL.
 	ModService Service
@@ -420,6 +426,9 @@ func (c *Config) check() (*url.URL, error) {
 			return bad("Crawlers", "%q must be a URL such as https://relay.example.com", u)
 		}
 		crawlers = append(crawlers, p.Host)
+	}
+	if p := c.ImageURLPattern; p != "" && (strings.Count(p, "%s") != 3 || strings.Count(p, "%") != 3) {
+		return bad("ImageURLPattern", "%q must have %%s three times", p)
 	}
 	if c.ReportService == (Service{}) {
 		c.ReportService = c.ModService

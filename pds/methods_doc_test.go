@@ -16,13 +16,14 @@ var updateDocs = flag.Bool("update-docs", false, "write docs/methods.md")
 // docs/methods.md lists what is registered, so that it cannot drift.
 func TestMethodsDocument(t *testing.T) {
 	t.Parallel()
-	srv := pdstest.New(t)
+	srv := pdstest.New(t, withAppView(newService(t, answering(500, "", ""))))
 	var b strings.Builder
 	b.WriteString(`# Methods
 
-The XRPC methods that a server of package pds serves. Methods of
-com.atproto.server, repo, sync, identity and admin that are not listed answer
-501 MethodNotImplemented. A test keeps this list in step with the code
+The XRPC methods that a server of package pds serves, those of app.bsky but
+preferences only if it has an app view. Methods of com.atproto.server, repo,
+sync, identity and admin that are not listed answer 501 MethodNotImplemented;
+others are passed on to the services that they are for. A test keeps this list in step with the code
 (go test ./pds -run TestMethodsDocument -update-docs).
 
 | method | kind |

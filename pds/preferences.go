@@ -1,6 +1,7 @@
 package pds
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -104,4 +105,41 @@ func seesPersonalDetails(c *xrpc.Caller) bool {
 		return sessionScope(c) == scopeAccess
 	}
 	return false
+}
+
+// passPreferences passes a request on to the app view that it names, if that is
+// another one than this server's own, whose preferences are kept here.
+func (s *Server) passPreferences(ctx context.Context, caller *xrpc.Caller, nsid string, in, out any) (passed bool, err error) {
+	values := xrpc.RequestFrom(ctx).Header.Values(proxyHeader)
+	if len(values) == 0 || caller.Kind == xrpc.KindAdmin || caller.Kind == xrpc.KindService {
+		return false, nil
+	}
+	to, err := parseProxyHeader(values[0])
+	if err != nil {
+		return false, err
+	}
+	if s.isSelf(&to) || to.did == s.cfg.AppView.DID && to.service == appViewService {
+		return false, nil
+	}
+	if err := mayCall(caller, to.audience(), nsid); err != nil {
+		return false, err
+	}
+	account, err := s.accountOf(ctx, caller)
+	if err != nil {
+		return false, err
+	}
+	if err := s.resolve(ctx, &to); err != nil {
+		return false, err
+	}
+	if s.isSelf(&to) {
+		return false, nil
+	}
+	text, err := s.callJSON(ctx, to, account, nsid, nil, in)
+	if err != nil || out == nil {
+		return true, err
+	}
+	if err := json.Unmarshal(text, out); err != nil {
+		return true, errUpstreamUnreachable(err)
+	}
+	return true, nil
 }

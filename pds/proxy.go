@@ -36,7 +36,7 @@ func (s *Server) proxy(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Cache-Control", "private")
 	h.Add("Vary", "Authorization")
 	h.Add("Vary", "Accept-Encoding")
-	caller, err := s.xrpc.Authorize(r, s.callRule(to.audience(), nsid))
+	caller, err := s.xrpc.Authorize(r, s.callRule(nsid))
 	if err != nil {
 		return err
 	}
@@ -75,15 +75,20 @@ func (s *Server) namesSelf(r *http.Request) bool {
 	return err == nil && s.isSelf(&to)
 }
 
-// callRule is for methods of other services, which are called in the name of
-// the caller's account, deactivated or not.
-func (s *Server) callRule(aud string, methods ...string) xrpc.Rule {
+// callRule is for methods of other services: of the one that the request is for,
+// which are called in the name of the caller's account, deactivated or not.
+// Further methods are those that the service calls in turn.
+func (s *Server) callRule(nsid string, further ...string) xrpc.Rule {
 	check := s.check(accessRule{scopes: standardAccess, oauthAny: true})
 	return xrpc.Required(func(ctx context.Context, c *xrpc.Caller) error {
 		if err := check(ctx, c); err != nil {
 			return err
 		}
-		return mayCall(c, aud, methods...)
+		to, err := s.upstreamOf(xrpc.RequestFrom(ctx), nsid)
+		if err != nil {
+			return err
+		}
+		return mayCall(c, to.audience(), append(further, nsid)...)
 	})
 }
 

@@ -2,6 +2,7 @@ package pds
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -18,9 +19,25 @@ type getRecordParams struct {
 	CID        string `json:"cid"`
 }
 
+const getRecordNSID = "com.atproto.repo.getRecord"
+
+// getRecordOutput is a record that is stored here, or what the app view knows.
+type getRecordOutput struct {
+	recordView
+	passed json.RawMessage
+}
+
+// AppendJSON implements [xrpc.JSONAppender].
+func (o *getRecordOutput) AppendJSON(dst []byte) ([]byte, error) {
+	if o.passed != nil {
+		return append(dst, o.passed...), nil
+	}
+	return o.recordView.AppendJSON(dst)
+}
+
 func (s *Server) getRecord() xrpc.Method {
-	return xrpc.Query("com.atproto.repo.getRecord", xrpc.Public(),
-		func(ctx context.Context, p *getRecordParams) (*recordView, error) {
+	return xrpc.Query(getRecordNSID, xrpc.Public(),
+		func(ctx context.Context, p *getRecordParams) (*getRecordOutput, error) {
 			uri := fmt.Sprintf("at://%s/%s/%s", p.Repo, p.Collection, p.RKey)
 			var rec storage.Record
 			var acct storage.Account
@@ -32,6 +49,9 @@ func (s *Server) getRecord() xrpc.Method {
 				return err
 			})
 			if errors.Is(err, storage.ErrNotFound) {
+				if acct.DID == "" && s.cfg.AppView.URL != "" {
+					return s.foreignRecord(ctx)
+				}
 				return nil, errRecordNotFound(uri)
 			}
 			if err != nil {
@@ -40,7 +60,17 @@ func (s *Server) getRecord() xrpc.Method {
 			if !acct.Active() || rec.TakedownRef != "" || (p.CID != "" && p.CID != rec.CID.String()) {
 				return nil, errRecordNotFound(uri)
 			}
-			v := viewRecord(acct.DID, &rec)
-			return &v, nil
+			return &getRecordOutput{recordView: viewRecord(acct.DID, &rec)}, nil
 		})
+}
+
+// foreignRecord asks the app view for a record of a repository that is not
+// here, in nobody's name.
+func (s *Server) foreignRecord(ctx context.Context) (*getRecordOutput, error) {
+	to := upstream{s.cfg.AppView.DID, appViewService, s.cfg.AppView.URL}
+	text, err := s.callJSON(ctx, to, nil, getRecordNSID, xrpc.RequestFrom(ctx).URL.Query(), nil)
+	if err == nil && text == nil {
+		err = errUpstreamUnreachable(errors.New("an empty answer"))
+	}
+	return &getRecordOutput{passed: text}, err
 }

@@ -60,6 +60,7 @@ type Server struct {
 	inPolicy  sync.Map      // of syntax.DID: the accounts about which the policy is being asked
 	refreshes xrpc.Limiter  // of lookups that a bad signature causes
 	calls     *callSlots    // of other services
+	merges    *callSlots    // of answers that are merged
 }
 
 // New makes a server from a configuration. It returns an error that names the
@@ -83,6 +84,7 @@ func New(cfg Config) (*Server, error) {
 		exports:   newSpoolPool(cfg.Limits.Exports, cfg.Limits.SpoolMemory, cfg.Limits.SpoolDisk),
 		imports:   make(chan struct{}, cfg.Limits.Imports),
 		refreshes: xrpc.NewMemoryLimiter(cfg.Clock.Now, maxRefreshedDIDs),
+		merges:    newCallSlots(maxMerges, maxMergesEach),
 		calls:     newCallSlots(cfg.Limits.ProxyCalls, cfg.Limits.ProxyCallsEach),
 	}
 	s.firehose = newFirehose(s.store, s.clock, s.log, cfg.Limits)
@@ -114,7 +116,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	for _, methods := range [][]xrpc.Method{
 		s.serverMethods(), s.repoMethods(), s.syncMethods(), s.identityMethods(), s.adminMethods(), s.actorMethods(),
-		s.moderationMethods(), s.tempMethods(),
+		s.moderationMethods(), s.tempMethods(), s.viewMethods(),
 	} {
 		s.xrpc.Handle(methods...)
 		for _, m := range methods {

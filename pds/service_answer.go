@@ -1,6 +1,7 @@
 package pds
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -126,7 +127,19 @@ func isJSON(h http.Header) bool {
 
 // readDecoded reads a whole answer, decoded, of at most limit bytes.
 func readDecoded(resp *http.Response, limit int64) ([]byte, error) {
-	decoded, err := xrpc.Decompress(io.LimitReader(resp.Body, limit+1), resp.Header.Values("Content-Encoding"))
+	sent, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(sent)) > limit {
+		return nil, errAnswerTooLarge()
+	}
+	return decodeText(sent, resp.Header, limit)
+}
+
+// decodeText decodes an answer that has been read, to at most limit bytes.
+func decodeText(sent []byte, h http.Header, limit int64) ([]byte, error) {
+	decoded, err := xrpc.Decompress(bytes.NewReader(sent), h.Values("Content-Encoding"))
 	if err != nil {
 		return nil, xrpc.NewError(http.StatusBadGateway, "UpstreamFailure", "The upstream service uses an unknown encoding").WithCause(err)
 	}
@@ -135,19 +148,19 @@ func readDecoded(resp *http.Response, limit int64) ([]byte, error) {
 	case int64(len(text)) > limit:
 		return nil, errAnswerTooLarge()
 	case err != nil:
-		if _, ok := errors.AsType[*xrpc.Error](err); ok {
-			return nil, err
-		}
 		return nil, xrpc.NewError(http.StatusBadGateway, "UpstreamFailure", "The answer of the upstream service cannot be decoded").WithCause(err)
 	}
 	return text, nil
 }
 
-// readJSONAnswer reads an answer that must be JSON.
+// readJSONAnswer reads an answer that must be JSON. An empty one is nil.
 func readJSONAnswer(resp *http.Response) (json.RawMessage, error) {
 	text, err := readDecoded(resp, maxServiceJSON)
 	if err != nil {
 		return nil, err
+	}
+	if len(text) == 0 {
+		return nil, nil
 	}
 	if !isJSON(resp.Header) || !json.Valid(text) {
 		return nil, xrpc.NewError(http.StatusBadGateway, "UpstreamFailure", "The answer of the upstream service is not JSON")

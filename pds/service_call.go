@@ -179,8 +179,8 @@ func (s *Server) callToken(ctx context.Context, c *serviceCall) (string, error) 
 }
 
 // callJSON calls a method with JSON input, if there is one, in the name of an
-// account, and returns the JSON of the answer, which is bounded by
-// maxServiceJSON. Without input it is a query.
+// account (nil: nobody's), and returns the JSON of the answer, which is bounded
+// by maxServiceJSON and nil if it is empty. Without input it is a query.
 func (s *Server) callJSON(ctx context.Context, to upstream, account *storage.Account, nsid string, query url.Values, in any) (json.RawMessage, error) {
 	c := newCall(to, http.MethodGet, nsid, query, account)
 	c.header.Set("Accept", "application/json")

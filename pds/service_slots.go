@@ -2,8 +2,8 @@ package pds
 
 import "sync"
 
-// callSlots bounds how many calls of other services are under way, in total and
-// for each of those who cause them.
+// callSlots bounds how much work of a kind, such as calls of other services, is
+// under way, in total and for each of those who cause it.
 type callSlots struct {
 	total, each int // fixed at creation
 

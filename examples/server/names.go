@@ -144,6 +144,7 @@ func knownSettings() []setting {
 		list("PDS_CRAWLERS", "relays that are told of new events, comma-separated URLs", func(s *settings) *[]string { return &s.crawlers }, parseURL),
 		value("PDS_BSKY_APP_VIEW_URL", "app view, to which methods of other services go", func(s *settings) *string { return &s.appView.URL }, parseURL),
 		value("PDS_BSKY_APP_VIEW_DID", "its DID; required with it", func(s *settings) *syntax.DID { return &s.appView.DID }, parseDID),
+		value("PDS_BSKY_APP_VIEW_CDN_URL_PATTERN", "its images, with %s for size, DID and CID (this server's blobs)", func(s *settings) *string { return &s.imageURLs }, parseImageURLs),
 		value("PDS_MOD_SERVICE_DID", "moderation service whose tokens open the moderation methods", func(s *settings) *syntax.DID { return &s.modService.DID }, parseDID),
 		value("PDS_MOD_SERVICE_URL", "its address, to which its own methods and reports go", func(s *settings) *string { return &s.modService.URL }, parseURL),
 		value("PDS_REPORT_SERVICE_DID", "service that takes reports (the moderation service)", func(s *settings) *syntax.DID { return &s.reportService.DID }, parseDID),
@@ -174,7 +175,7 @@ func knownSettings() []setting {
 	none(noFiles, false, "PDS_ACCOUNT_DB_LOCATION", "PDS_SEQUENCER_DB_LOCATION", "PDS_DID_CACHE_DB_LOCATION", "PDS_ACTOR_STORE_DIRECTORY",
 		"PDS_ACTOR_STORE_CACHE_SIZE", "PDS_SQLITE_DISABLE_WAL_AUTO_CHECKPOINT", "PDS_BLOBSTORE_DISK_TMP_LOCATION")
 	none(noBuffer, false, "PDS_MAX_SUBSCRIPTION_BUFFER")
-	none(noProxy, false, "PDS_BSKY_APP_VIEW_CDN_URL_PATTERN", "PDS_PROXY_ALLOW_HTTP2", "PDS_PROXY_MAX_RETRIES", "PDS_PROXY_PREFER_COMPRESSED")
+	none(noProxy, false, "PDS_PROXY_ALLOW_HTTP2", "PDS_PROXY_MAX_RETRIES", "PDS_PROXY_PREFER_COMPRESSED")
 	none(noFetch, false, "PDS_FETCH_MAX_RESPONSE_SIZE")
 	none(noModMail, false, "PDS_MODERATION_EMAIL_SMTP_URL", "PDS_MODERATION_EMAIL_ADDRESS")
 	none(noPages, false, "PDS_LOGO_URL", "PDS_SUPPORT_URL", "PDS_HCAPTCHA_SITE_KEY", "PDS_HCAPTCHA_SECRET_KEY", "PDS_HCAPTCHA_TOKEN_SALT",

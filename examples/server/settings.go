@@ -45,6 +45,7 @@ type settings struct {
 	backfill         time.Duration
 	crawlers         []string
 	appView          pds.Service
+	imageURLs        string
 	modService       pds.Service
 	reportService    pds.Service
 	proxyHeaderTime  time.Duration

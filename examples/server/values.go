@@ -78,6 +78,15 @@ func parseURL(v string) (string, error) {
 	return strings.TrimSuffix(v, "/"), nil
 }
 
+// parseImageURLs reads a URL with %s three times.
+func parseImageURLs(v string) (string, error) {
+	if strings.Count(v, "%s") != 3 || strings.Count(v, "%") != 3 {
+		return "", errors.New("must be a URL with %s three times: for size, DID and CID")
+	}
+	_, err := parseURL(strings.ReplaceAll(v, "%s", "x"))
+	return v, err
+}
+
 func parseDID(v string) (syntax.DID, error) {
 	did, err := syntax.ParseDID(v)
 	if err != nil {
