@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/pdskit/pdskit/oauth"
+	"github.com/pdskit/pdskit/oauth/ui"
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
 )
@@ -44,6 +45,11 @@ func (s *Server) newOAuth() (*oauth.Server, error) {
 		proxies := append(xrpc.PrivateProxies(), s.cfg.TrustedProxies...)
 		cfg.ClientIP = func(r *http.Request) netip.Addr { return xrpc.ForwardedIP(r, proxies) }
 	}
+	if cfg.UI == nil {
+		if cfg.UI, err = ui.New(ui.Options{Branding: s.branding()}); err != nil {
+			return nil, err
+		}
+	}
 	if !s.cfg.limitsRequests() {
 		cfg.Limits.Rates = withoutRates()
 	}
@@ -52,6 +58,21 @@ func (s *Server) newOAuth() (*oauth.Server, error) {
 		return nil, fmt.Errorf("pds: Config.OAuth: %w", err)
 	}
 	return out, nil
+}
+
+// branding makes the pages those of this server.
+func (s *Server) branding() ui.Branding {
+	out := ui.Branding{Name: s.cfg.Info.Name}
+	for _, l := range []ui.FooterLink{
+		{Rel: "canonical", URL: s.cfg.Info.HomeURL},
+		{Rel: "terms-of-service", URL: s.cfg.Info.TermsOfService},
+		{Rel: "privacy-policy", URL: s.cfg.Info.PrivacyPolicy},
+	} {
+		if l.URL != "" {
+			out.Links = append(out.Links, l)
+		}
+	}
+	return out
 }
 
 // withoutRates returns rates that limit nothing, for a server without limits.
