@@ -19,6 +19,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/xrpc"
 )
 
@@ -28,7 +29,9 @@ type admin struct {
 	password  string
 	bypassKey string // may be empty
 	json      bool
+	in        io.Reader
 	out       io.Writer
+	set       *settings
 	client    *http.Client
 }
 
@@ -52,8 +55,11 @@ func commands() []command {
 		{"account takedown", "DID-OR-HANDLE [REF]", "take an account down", 1, 2, (*admin).takedown},
 		{"account restore", "DID", "undo that; handles do not resolve meanwhile", 1, 1, (*admin).restore},
 		{"account delete", "DID-OR-HANDLE", "delete an account, for good", 1, 1, (*admin).deleteAccount},
+		{"account move-in", "DID-OR-HANDLE [HANDLE]", "move an account here from another server; asks for its password there", 1, 2, (*admin).moveIn},
+		{"account rotate-key", "DID-OR-HANDLE", "give an account a new signing key", 1, 1, (*admin).rotateKey},
 		{"invite create", "[USES]", "an invite code", 0, 1, (*admin).createInvite},
 		{"firehose", "[CURSOR]", "events as they come, or from a cursor on (0: all)", 0, 1, (*admin).firehose},
+		{"audit", "[BEFORE]", "what administrators and moderators did, newest first, or before an entry", 0, 1, (*admin).audit},
 		{"clock accept", "", "trust a clock that has jumped ahead", 0, 0, (*admin).acceptClock},
 	}
 }
@@ -85,7 +91,7 @@ func findCommand(words []string) (command, []string, error) {
 
 // administer runs one administration command. configure reads the
 // configuration; it is called when the command is known to be one.
-func administer(ctx context.Context, args []string, configure func() (*settings, error), stdout io.Writer) error {
+func administer(ctx context.Context, args []string, configure func() (*settings, error), stdin io.Reader, stdout io.Writer) error {
 	flags := flag.NewFlagSet("server "+args[0], flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	base := flags.String("url", "", "address of the running server")
@@ -121,7 +127,7 @@ func administer(ctx context.Context, args []string, configure func() (*settings,
 	}
 	a := &admin{
 		base:     strings.TrimSuffix(cmp.Or(*base, fmt.Sprintf("http://localhost:%d", set.port)), "/"),
-		password: set.adminPassword, bypassKey: set.bypassKey, json: *asJSON, out: stdout,
+		password: set.adminPassword, bypassKey: set.bypassKey, json: *asJSON, in: stdin, out: stdout, set: set,
 		client: &http.Client{Timeout: 30 * time.Second},
 	}
 	return c.run(a, ctx, args)
@@ -155,6 +161,7 @@ func (a *admin) call(ctx context.Context, method, path string, params url.Values
 	if in != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
+	r.Header.Set("User-Agent", "pdskit server command") // for the audit log
 	resp, err := a.client.Do(r)
 	if err != nil {
 		return fmt.Errorf("the server does not answer (is it running? -url says where): %w", err)
@@ -211,6 +218,7 @@ func (a *admin) health(ctx context.Context, _ []string) error {
 type accountRow struct {
 	DID    string `json:"did"`
 	Handle string `json:"handle,omitempty"`
+	Email  string `json:"email,omitempty"`
 	Active bool   `json:"active"`
 	Status string `json:"status,omitempty"`
 	Rev    string `json:"rev,omitempty"`
@@ -221,20 +229,16 @@ func (r accountRow) cells() []string {
 	if !r.Active {
 		status = r.Status
 	}
-	return []string{r.DID, r.Handle, status, r.Rev}
+	return []string{r.DID, r.Handle, r.Email, status, r.Rev}
 }
 
-var accountHeader = []string{"DID", "HANDLE", "STATUS", "REV"}
+var accountHeader = []string{"DID", "HANDLE", "EMAIL", "STATUS", "REV"}
 
-// handle fills in the handle, which only describeRepo tells; accounts that are
-// not active keep it to themselves.
-func (a *admin) handle(ctx context.Context, row *accountRow) error {
-	if !row.Active {
-		return nil
-	}
-	var d struct{ Handle string }
-	err := a.call(ctx, http.MethodGet, "/xrpc/com.atproto.repo.describeRepo", url.Values{"repo": {row.DID}}, nil, &d)
-	row.Handle = d.Handle
+// describe fills in what only the administrator gets to know.
+func (a *admin) describe(ctx context.Context, row *accountRow) error {
+	var info struct{ Handle, Email string }
+	err := a.call(ctx, http.MethodGet, "/xrpc/com.atproto.admin.getAccountInfo", url.Values{"did": {row.DID}}, nil, &info)
+	row.Handle, row.Email = info.Handle, info.Email
 	return err
 }
 
@@ -252,7 +256,7 @@ func (a *admin) listAccounts(ctx context.Context, _ []string) error {
 			return err
 		}
 		for _, row := range page.Repos {
-			if err := a.handle(ctx, &row); err != nil {
+			if err := a.describe(ctx, &row); err != nil {
 				return err
 			}
 			all = append(all, row)
@@ -277,7 +281,7 @@ func (a *admin) showAccount(ctx context.Context, args []string) error {
 	if err := a.call(ctx, http.MethodGet, "/xrpc/com.atproto.sync.getRepoStatus", url.Values{"did": {did}}, nil, &row); err != nil {
 		return err
 	}
-	if err := a.handle(ctx, &row); err != nil {
+	if err := a.describe(ctx, &row); err != nil {
 		return err
 	}
 	return a.print(row, accountHeader, row.cells())
@@ -360,6 +364,46 @@ func (a *admin) deleteAccount(ctx context.Context, args []string) error {
 		return err
 	}
 	return a.print(map[string]string{"deleted": did}, []string{"deleted", did})
+}
+
+func (a *admin) rotateKey(ctx context.Context, args []string) error {
+	did, err := a.resolve(ctx, args[0])
+	if err != nil {
+		return err
+	}
+	var key struct {
+		SigningKey string `json:"signingKey"`
+	}
+	if err := a.call(ctx, http.MethodPost, "/xrpc/com.atproto.server.reserveSigningKey", nil, map[string]any{"did": did}, &key); err != nil {
+		return err
+	}
+	in := map[string]any{"did": did, "signingKey": key.SigningKey}
+	if err := a.call(ctx, http.MethodPost, "/xrpc/com.atproto.admin.updateAccountSigningKey", nil, in, nil); err != nil {
+		return err
+	}
+	return a.print(in, []string{"DID", did}, []string{"signing key", key.SigningKey})
+}
+
+// audit prints a page of the audit log.
+func (a *admin) audit(ctx context.Context, args []string) error {
+	params := url.Values{"limit": {"100"}}
+	if len(args) > 0 {
+		params.Set("before", args[0])
+	}
+	var out struct {
+		Entries []pds.AuditEntry `json:"entries"`
+	}
+	if err := a.call(ctx, http.MethodGet, "/admin/audit", params, nil, &out); err != nil {
+		return err
+	}
+	rows := [][]string{{"NUMBER", "TIME", "ACTOR", "ACTION", "SUBJECT", "DETAIL", "RESULT"}}
+	for _, e := range out.Entries {
+		rows = append(rows, []string{
+			strconv.FormatInt(e.Number, 10), e.Time.Format(time.RFC3339), e.Actor, e.Action, e.Subject,
+			strconv.Quote(e.Detail), cmp.Or(e.Result, "cut off, or not done yet"),
+		})
+	}
+	return a.print(out.Entries, rows...)
 }
 
 func (a *admin) newInvite(ctx context.Context, uses int) (string, error) {

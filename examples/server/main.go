@@ -22,7 +22,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends it at once
-	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
 const usageHead = `usage: server [-env-file FILE] [COMMAND]
@@ -62,7 +62,7 @@ func usage() string {
 }
 
 // run is main without the process around it.
-func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("server", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	envFile := flags.String("env-file", "", "file with lines NAME=value")
@@ -73,7 +73,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	case err != nil:
 		err = usageError(err.Error())
 	default:
-		err = dispatch(ctx, flags.Args(), environ, *envFile, stdout, stderr)
+		err = dispatch(ctx, flags.Args(), environ, *envFile, stdin, stdout, stderr)
 	}
 	var misuse usageError
 	switch {
@@ -92,7 +92,7 @@ type usageError string
 
 func (e usageError) Error() string { return string(e) }
 
-func dispatch(ctx context.Context, args, environ []string, envFile string, stdout, stderr io.Writer) error {
+func dispatch(ctx context.Context, args, environ []string, envFile string, stdin io.Reader, stdout, stderr io.Writer) error {
 	configure := func() (*settings, []string, error) {
 		env, err := readEnvironment(environ, envFile)
 		if err != nil {
@@ -122,5 +122,5 @@ func dispatch(ctx context.Context, args, environ []string, envFile string, stdou
 	return administer(ctx, args, func() (*settings, error) {
 		set, _, err := configure()
 		return set, err
-	}, stdout)
+	}, stdin, stdout)
 }

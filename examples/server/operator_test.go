@@ -588,7 +588,7 @@ func TestAdministration(t *testing.T) {
 	}
 	contains(ok("account", "show", "alice.test"), alice.DID, "active")
 	contains(ok("account", "takedown", "alice.test", "case-1"), alice.DID, "takendown")
-	contains(ok("account", "show", alice.DID), "takendown")
+	contains(ok("account", "show", alice.DID), "takendown", "alice.test", "alice@example.com")
 	if err := p.post(t.Context(), "com.atproto.server.createSession", "", map[string]any{"identifier": "alice.test", "password": alice.Password}, nil); err == nil {
 		t.Error("an account that is taken down can sign in")
 	}
@@ -596,6 +596,7 @@ func TestAdministration(t *testing.T) {
 		t.Errorf("account restore by handle: exit code %d, %s", code, stderr)
 	}
 	contains(ok("account", "restore", alice.DID), "active")
+	contains(ok("account", "rotate-key", "alice.test"), alice.DID, "did:key:")
 	contains(ok("account", "delete", "bob.test"), "deleted")
 	if decode(&list, "account", "list"); len(list) != 1 {
 		t.Errorf("after the deletion: %+v", list)
@@ -616,6 +617,17 @@ func TestAdministration(t *testing.T) {
 		t.Errorf("a number of uses that is none: exit code %d", code)
 	}
 	contains(ok("clock", "accept"), "accepted")
+	contains(ok("audit"), "admin", "clock accept", "com.atproto.admin.updateSubjectStatus", "takedown=true case-1", alice.DID, "ok")
+	var audit []struct {
+		Number         int64
+		Action, Client string
+	}
+	if decode(&audit, "audit", "3"); len(audit) != 2 || audit[0].Number != 2 || audit[0].Client != "pdskit server command" {
+		t.Errorf("audit: %+v", audit)
+	}
+	if code, _, _ := p.run("audit", "x"); code != 1 {
+		t.Errorf("a number of an entry that is none: exit code %d", code)
+	}
 	contains(ok("-env-file", os.DevNull, "account", "list", "-url", p.url+"/"), "alice.test")
 
 	p.terminate()
