@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -49,12 +51,7 @@ func isAnswer(err error, names ...string) bool {
 	if !errors.As(err, &e) || e.status >= http.StatusInternalServerError || e.status == http.StatusTooManyRequests {
 		return false
 	}
-	for _, name := range names {
-		if e.name == name {
-			return true
-		}
-	}
-	return len(names) == 0
+	return len(names) == 0 || slices.Contains(names, e.name)
 }
 
 // send makes one request with an Authorization header and returns the answer,
@@ -68,9 +65,7 @@ func (p *peer) send(ctx context.Context, method, nsid, authorization string, par
 	if err != nil {
 		return nil, err
 	}
-	for name, values := range p.header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, p.header)
 	if authorization != "" {
 		r.Header.Set("Authorization", authorization)
 	}
@@ -165,10 +160,5 @@ func (p *peer) signedIn(ctx context.Context) (bool, error) {
 
 // isUnder reports whether a handle is one that a server gives out.
 func isUnder(handle string, domains []string) bool {
-	for _, d := range domains {
-		if strings.HasSuffix(handle, d) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(domains, func(d string) bool { return strings.HasSuffix(handle, d) })
 }
