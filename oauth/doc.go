@@ -14,14 +14,13 @@
 //		Secret:   secret,             // 32 bytes that stay the same
 //	})
 //	// ...
-//	verifier := server.Verifier()
+//	api := server.Verifier().Protect(yours, nil) // TokenFrom(ctx) says who and what
 //	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 //		if server.Handles(r.URL.Path) {
 //			server.ServeHTTP(w, r)
-//			return
+//		} else {
+//			api.ServeHTTP(w, r)
 //		}
-//		token, err := verifier.Verify(r)
-//		// ... token.Account, token.Scope.Allows(...)
 //	})
 //
 // [Server] is an http.Handler at the root of its host, and answers on that host

@@ -54,26 +54,20 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	verifier := server.Verifier()
-	notes := func(w http.ResponseWriter, r *http.Request) {
-		verifier.SetNonce(w.Header())
-		token, err := verifier.Verify(r)
-		switch {
-		case err != nil, token == nil:
-			verifier.Challenge(w.Header(), err)
-			http.Error(w, "sign in first", http.StatusUnauthorized)
-		case !token.Scope.Allows(scope.Repo{Collection: "com.example.note", Action: scope.Create}):
+	notes := server.Verifier().Protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token := oauth.TokenFrom(r.Context())
+		if !token.Scope.Allows(scope.Repo{Collection: "com.example.note", Action: scope.Create}) {
 			http.Error(w, "the app was not given this permission", http.StatusForbidden)
-		default:
-			fmt.Fprintln(w, "hello", token.Account)
+			return
 		}
-	}
+		fmt.Fprintln(w, "hello", token.Account)
+	}), nil)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if server.Handles(r.URL.Path) {
 			server.ServeHTTP(w, r)
 			return
 		}
-		notes(w, r)
+		notes.ServeHTTP(w, r)
 	})
 
 	// What an app sees first.

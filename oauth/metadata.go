@@ -5,6 +5,7 @@ import (
 
 	"github.com/pdskit/pdskit/oauth/internal/jose"
 	"github.com/pdskit/pdskit/oauth/scope"
+	"github.com/pdskit/pdskit/oauth/ui"
 )
 
 // signingAlgs are the algorithms of client assertions and DPoP proofs.
@@ -33,6 +34,7 @@ type serverMetadata struct {
 	SubjectTypes          []string `json:"subject_types_supported"`
 	Prompts               []string `json:"prompt_values_supported"`
 	Displays              []string `json:"display_values_supported"`
+	UILocales             []string `json:"ui_locales_supported,omitempty"`
 	ProtectedResources    []string `json:"protected_resources"`
 	IssParameter          bool     `json:"authorization_response_iss_parameter_supported"`
 	RequirePAR            bool     `json:"require_pushed_authorization_requests"`
@@ -68,6 +70,7 @@ func (s *Server) metadata() serverMetadata {
 		SubjectTypes:          []string{"public"},
 		Prompts:               prompts,
 		Displays:              displays,
+		UILocales:             s.locales(),
 		ProtectedResources:    []string{s.cfg.Resource},
 		IssParameter:          true,
 		RequirePAR:            true,
@@ -75,6 +78,16 @@ func (s *Server) metadata() serverMetadata {
 		RequestURIParameter:   true,
 		ClientIDDocuments:     true,
 	}
+}
+
+// locales returns the languages of the pages, if the UI tells.
+func (s *Server) locales() (out []string) {
+	if teller, ok := s.cfg.UI.(interface{ Locales() []ui.Locale }); ok {
+		for _, locale := range teller.Locales() {
+			out = append(out, locale.Tag)
+		}
+	}
+	return out
 }
 
 func (s *Server) serveMetadata(w http.ResponseWriter, _ *http.Request) error {

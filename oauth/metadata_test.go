@@ -48,6 +48,7 @@ func TestServerMetadata(t *testing.T) {
 		"request_parameter_supported":                           false,
 		"prompt_values_supported":                               texts("none", "login", "consent", "select_account"),
 		"display_values_supported":                              texts("page", "popup", "touch"),
+		"ui_locales_supported":                                  texts("de", "en", "es"),
 		"protected_resources":                                   texts("https://api.example.com"),
 		"introspection_endpoint":                                nil,
 		"registration_endpoint":                                 nil,

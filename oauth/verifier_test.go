@@ -1,8 +1,11 @@
 package oauth_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -284,5 +287,55 @@ func TestVerifierConfig(t *testing.T) {
 		if _, err := oauth.NewVerifier(cfg); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: got %v", name, err)
 		}
+	}
+}
+
+func TestProtect(t *testing.T) {
+	store := &broken{}
+	e := newEnv(t, func(c *oauth.Config) { store.DocStore, c.Store = c.Store, store })
+	a := e.newApp("app.example.org")
+	got := a.signedIn()
+	var log bytes.Buffer
+	v := e.srv.Verifier()
+	handler := v.Protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, oauth.TokenFrom(r.Context()).Account)
+	}), slog.New(slog.NewTextHandler(&log, nil)))
+	send := func(r *http.Request) *httptest.ResponseRecorder {
+		rec := httptest.NewRecorder()
+		handler.ServeHTTP(rec, r)
+		if h := rec.Header(); h.Get("DPoP-Nonce") == "" || h.Get("Cache-Control") != "private" || h.Get("Vary") != "Authorization" {
+			t.Errorf("header %v", h)
+		}
+		return rec
+	}
+	if rec := send(a.resourceRequest(got.access)); rec.Code != 200 || rec.Body.String() != alice.String() {
+		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+	for name, c := range map[string]struct {
+		change func(r *http.Request)
+		status int
+		code   string
+		header string
+	}{
+		"nothing":  {func(r *http.Request) { r.Header.Del("Authorization") }, 401, "AuthMissing", `DPoP algs="ES256"`},
+		"bearer":   {func(r *http.Request) { r.Header.Set("Authorization", "Bearer x") }, 401, "AuthMissing", `DPoP algs="ES256"`},
+		"no proof": {func(r *http.Request) { r.Header.Del("DPoP") }, 401, "invalid_dpop_proof", `DPoP algs="ES256", error="invalid_dpop_proof", error_description="the DPoP proof is missing"`},
+		"garbage":  {func(r *http.Request) { r.Header.Set("Authorization", "DPoP a b") }, 400, "invalid_request", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := a.resourceRequest(got.access)
+			c.change(r)
+			rec := send(r)
+			if rec.Code != c.status || !strings.Contains(rec.Body.String(), `"error":"`+c.code+`"`) || rec.Header().Get("WWW-Authenticate") != c.header {
+				t.Errorf("%d %s %s", rec.Code, rec.Body, rec.Header().Get("WWW-Authenticate"))
+			}
+		})
+	}
+	store.view = errors.New("disk is full")
+	if rec := send(a.resourceRequest(got.access)); rec.Code != 500 || strings.Contains(rec.Body.String(), "disk") || !strings.Contains(log.String(), "disk") {
+		t.Errorf("%d %s, log %s", rec.Code, rec.Body, &log)
+	}
+	if oauth.TokenFrom(t.Context()) != nil {
+		t.Error("a token out of nothing")
 	}
 }
