@@ -1,8 +1,11 @@
 package oauth_test
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -15,6 +18,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"github.com/bluesky-social/indigo/atproto/syntax"
 	"github.com/pdskit/pdskit/oauth"
 )
 
@@ -302,8 +306,11 @@ func (p *page) link(part string) *page {
 func (p *page) text() string {
 	var b strings.Builder
 	for n := range p.doc.Descendants() {
-		if n.Type == html.TextNode {
-			b.WriteString(strings.TrimSpace(n.Data) + " ")
+		switch {
+		case n.Type == html.TextNode:
+			b.WriteString(n.Data)
+		case n.Type == html.ElementNode && !slices.Contains([]string{"wbr", "bdi", "strong", "span"}, n.Data):
+			b.WriteString(" ")
 		}
 	}
 	return strings.Join(strings.Fields(b.String()), " ")
@@ -426,4 +433,32 @@ func (b *browser) copyOf() *browser {
 	u, _ := url.Parse(issuer)
 	other.jar.SetCookies(u, b.jar.Cookies(u))
 	return other
+}
+
+type config = oauth.Config
+
+// trustAll trusts every client.
+func trustAll(context.Context, oauth.ClientInfo) oauth.Trust { return oauth.Trusted }
+
+// lexicons are permission sets by NSID.
+type lexicons map[syntax.NSID]string
+
+func (l lexicons) PermissionSet(_ context.Context, nsid syntax.NSID) ([]byte, error) {
+	if lexicon, ok := l[nsid]; ok {
+		return []byte(lexicon), nil
+	}
+	return nil, errors.New("no such lexicon")
+}
+
+// permissionSet is the lexicon of a permission set with a title.
+func permissionSet(nsid, title string) string {
+	lexicon, err := json.Marshal(object{"lexicon": 1, "id": nsid, "defs": object{"main": object{
+		"type": "permission-set", "title": title, "detail": title, "permissions": []object{
+			{"type": "permission", "resource": "repo", "collection": []string{nsid[:strings.LastIndex(nsid, ".")] + ".note"}},
+		},
+	}}})
+	if err != nil {
+		panic(err)
+	}
+	return string(lexicon)
 }

@@ -104,6 +104,9 @@ func (v *visit) open(clientID, requestURI string) error {
 	if errors.Is(err, errRequestGone) {
 		return errExpired
 	}
+	if err == nil && !v.client.MatchRedirect(v.req.Params.RedirectURI) {
+		return errExpired // it is registered no more
+	}
 	return err
 }
 
