@@ -95,6 +95,18 @@ func asPage(err error) *pageError {
 	return &pageError{status: http.StatusInternalServerError, code: ui.ErrorInternal, cause: err}
 }
 
+// allow asks the embedder whether an event of the pages may happen.
+func (s *Server) allow(ctx context.Context, e Event) error {
+	err := s.hook(ctx, e)
+	if err == nil {
+		return nil
+	}
+	if protocol, ok := errors.AsType[*Error](err); ok {
+		return &pageError{status: http.StatusForbidden, code: ui.ErrorAccessDenied, detail: plain(protocol.Description)}
+	}
+	return &pageError{status: http.StatusForbidden, code: ui.ErrorAccessDenied, cause: err}
+}
+
 // pageCode returns the code of the error page for an error of the protocol.
 func pageCode(e *Error) string {
 	switch e.Code {

@@ -192,7 +192,7 @@ func (s *Server) grantRequest(ctx context.Context, req *authRequest, device stri
 	if err != nil {
 		return redirect{}, err
 	}
-	if err := s.hook(ctx, Event{Kind: EventConsent, Client: req.ClientID, Account: account, Actor: actor, Scope: code.Scope}); err != nil {
+	if err := s.allow(ctx, Event{Kind: EventConsent, Client: req.ClientID, Account: account, Actor: actor, Scope: code.Scope}); err != nil {
 		return redirect{}, err
 	}
 	secret := randomID(prefixCode, sizeSecret)

@@ -149,7 +149,7 @@ func (v *visit) checkPassword(identifier, password, method string) (a Account, w
 		}
 	}
 	event := v.event(Event{Kind: EventSignIn, Identifier: identifier, Method: method})
-	if err := v.allow(event); err != nil {
+	if err := v.allow(ctx, event); err != nil {
 		return a, 0, err
 	}
 	name, err := v.backoffName(identifier)

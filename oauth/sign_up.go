@@ -80,7 +80,7 @@ func (v *visit) signUpPost() error {
 		return v.refused(http.StatusBadRequest, page, problems...)
 	}
 	event := v.event(Event{Kind: EventSignUp, Identifier: string(entered.Handle)})
-	if err := v.allow(event); err != nil {
+	if err := v.allow(ctx, event); err != nil {
 		return err
 	}
 	a, err := sign.SignUp(ctx, entered)

@@ -34,7 +34,7 @@ func (v *visit) methodPost() error {
 	if err := v.spend(v.r.Context(), bucketSignIn, ipText(originOf(v.r.Context()).IP), v.cfg.Limits.Rates.SignInPerIP); err != nil {
 		return err
 	}
-	if err := v.allow(v.event(Event{Kind: EventSignIn, Method: m.ID()})); err != nil {
+	if err := v.allow(v.r.Context(), v.event(Event{Kind: EventSignIn, Method: m.ID()})); err != nil {
 		return err
 	}
 	st := v.newStep()

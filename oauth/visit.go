@@ -1,7 +1,6 @@
 package oauth
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -212,8 +211,7 @@ func (v *visit) goTo(address string) error {
 // pad waits until the time since start is a multiple of step, so that it tells
 // little about what took it.
 func (v *visit) pad(start time.Time, step time.Duration) {
-	taken := max(v.now().Sub(start), 1)
-	v.sleep(v.r.Context(), (taken+step-1)/step*step-taken)
+	v.sleep(v.r.Context(), step-max(v.now().Sub(start), 0)%step)
 }
 
 // Steps of pad.
@@ -268,16 +266,4 @@ func (v *visit) event(e Event) Event {
 		e.Client = v.req.ClientID
 	}
 	return e
-}
-
-// allow asks the embedder whether an event may happen.
-func (v *visit) allow(e Event) error {
-	err := v.hook(v.r.Context(), e)
-	if err == nil {
-		return nil
-	}
-	if protocol, ok := errors.AsType[*Error](err); ok {
-		return &pageError{status: http.StatusForbidden, code: ui.ErrorAccessDenied, detail: plain(protocol.Description)}
-	}
-	return &pageError{status: http.StatusForbidden, code: ui.ErrorAccessDenied, cause: err}
 }
