@@ -140,7 +140,7 @@ func TestHooksOfThePages(t *testing.T) {
 // What the account system cannot do at the moment.
 func TestBusy(t *testing.T) {
 	s := newSite(t)
-	s.cfg.Accounts = busy{s.people}
+	s.cfg.Accounts = overloaded{s.people}
 	s.restart()
 	b := s.newBrowser(t)
 	p := b.visit("/account")
@@ -149,8 +149,8 @@ func TestBusy(t *testing.T) {
 	}
 }
 
-type busy struct{ *people }
+type overloaded struct{ *people }
 
-func (busy) SignIn(context.Context, string, string) (oauth.Account, error) {
+func (overloaded) SignIn(context.Context, string, string) (oauth.Account, error) {
 	return oauth.Account{}, fmt.Errorf("all hands: %w", oauth.ErrBusy)
 }

@@ -3,6 +3,7 @@ package oauth
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
@@ -70,7 +71,11 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		page = asPage(err)
 	}
 	if page.cause != nil && r.Context().Err() == nil {
-		s.cfg.Logger.ErrorContext(r.Context(), "oauth: page", "path", r.URL.Path, "err", page.cause)
+		level := slog.LevelInfo
+		if page.status >= http.StatusInternalServerError {
+			level = slog.LevelError
+		}
+		s.cfg.Logger.Log(r.Context(), level, "oauth: page", "path", r.URL.Path, "status", page.status, "err", page.cause)
 	}
 	code := page.code
 	if code == "" {
@@ -102,7 +107,7 @@ func (s *Server) allow(ctx context.Context, e Event) error {
 		return nil
 	}
 	if protocol, ok := errors.AsType[*Error](err); ok {
-		return &pageError{status: http.StatusForbidden, code: ui.ErrorAccessDenied, detail: plain(protocol.Description)}
+		return &pageError{status: http.StatusForbidden, code: ui.ErrorAccessDenied, detail: plain(protocol.Description), cause: err}
 	}
 	return &pageError{status: http.StatusForbidden, code: ui.ErrorAccessDenied, cause: err}
 }
