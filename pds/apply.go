@@ -9,6 +9,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 	"github.com/ipfs/go-cid"
 
+	"github.com/pdskit/pdskit/oauth/scope"
 	"github.com/pdskit/pdskit/repo"
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
@@ -78,9 +79,10 @@ type Batch struct {
 
 	Validate Validation
 
-	dedupe  bool // createRecord: replace records with the same backlink
-	lenient bool // deleteRecord: a record that is not there is no error
-	legacy  bool // putRecord: upgrade legacy blobs of profiles
+	dedupe  bool       // createRecord: replace records with the same backlink
+	grant   *scope.Set // what the actor may do for Account; nil: the account's own caller
+	lenient bool       // deleteRecord: a record that is not there is no error
+	legacy  bool       // putRecord: upgrade legacy blobs of profiles
 }
 
 // Result is what a Batch did.
@@ -132,6 +134,9 @@ func (s *Server) Apply(ctx context.Context, b Batch) (*Result, error) {
 		err = errBlobNotFound()
 	}
 	if err != nil {
+		if c := xrpc.CallerFrom(ctx); c != nil && b.Actor != b.Account {
+			s.noteRefusal(ctx, b.Account, c, xrpc.MethodFrom(ctx), err)
+		}
 		return nil, err
 	}
 	return res, nil
@@ -272,6 +277,7 @@ func (w *writer) applyBatch(ctx context.Context, b *Batch, ops []preparedOp, res
 		records: make(map[string]storage.Record, len(ops)),
 		overlay: make(map[string]cid.Cid, len(ops)),
 		cause:   cause{b.Actor, b.Client},
+		act:     w.s.newAct(ctx, b),
 	}
 	asks := w.s.cfg.Policy != nil && len(ops) > 0
 	if asks {
@@ -299,6 +305,9 @@ func (w *writer) applyBatch(ctx context.Context, b *Batch, ops []preparedOp, res
 		return nil, err
 	}
 	w.dropUnwrittenBlobs(ch)
+	if ch.act != nil {
+		ch.act.writesOf(res.Ops)
+	}
 	if len(ch.writes) == 0 {
 		return ch.withoutCommit(), nil
 	}
@@ -393,7 +402,7 @@ func (w *writer) plan(b *Batch, ops []preparedOp, ch *change, res *Result) error
 			ch.writes = append(ch.writes, repo.Write{Path: path})
 			continue
 		}
-		if err := w.checkBlobs(op); err != nil {
+		if err := w.checkBlobs(op, b); err != nil {
 			return err
 		}
 		ch.newBlobs = append(ch.newBlobs, op.blobs...)

@@ -17,17 +17,19 @@ import (
 )
 
 // checkBlobs returns an error unless every blob that a record refers to is
-// stored. While a blob is temporary the reference must describe it truly;
+// stored. Who acts for the account may use what is public already and what the
+// same actor has uploaded. While a blob is temporary the reference must describe it truly;
 // later references are not compared, since imported records may name another
 // type.
-func (w *writer) checkBlobs(op *preparedOp) error {
+func (w *writer) checkBlobs(op *preparedOp, batch *Batch) error {
 	if len(op.Record.Blobs) == 0 {
 		return nil
 	}
 	return w.view(w.ctx, func(tx storage.Tx) error {
 		for _, ref := range op.Record.Blobs {
 			b, err := tx.Blob(w.did, ref.CID)
-			if errors.Is(err, storage.ErrNotFound) || (err == nil && b.TakedownRef != "") {
+			hidden := err == nil && !b.Public && batch.Actor != w.did && b.Uploader != batch.Actor
+			if errors.Is(err, storage.ErrNotFound) || hidden || (err == nil && b.TakedownRef != "") {
 				return xrpc.NewError(http.StatusBadRequest, "BlobNotFound", "Could not find blob: "+ref.CID.String())
 			}
 			if err != nil {

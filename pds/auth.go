@@ -71,7 +71,7 @@ func (s *Server) authenticate(r *http.Request) (*xrpc.Caller, error) {
 		}
 		return s.authenticateOAuth(r)
 	case "bearer":
-		switch kind := bearerOf(nsid); {
+		switch kind := s.bearerOf(nsid); {
 		case kind == bearerService || kind != bearerSession && hasIssuer(value):
 			return s.authenticateService(ctx, value, nsid)
 		case nsid == refreshSessionNSID || nsid == deleteSessionNSID:

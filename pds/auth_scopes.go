@@ -49,10 +49,10 @@ func requireRPC(c *xrpc.Caller, method, aud string) error {
 	return requireScope(c, scope.RPC{Method: method, Audience: aud})
 }
 
-// allowScope checks that the caller may do something to records of a
+// allowScope checks that the caller of a batch may do something to records of a
 // collection.
-func allowScope(ctx context.Context, collection string, actions ...Action) error {
-	allow, err := writeScopes(ctx)
+func (s *Server) allowScope(ctx context.Context, b *Batch, collection string, actions ...Action) error {
+	allow, err := s.writeScopes(ctx, b)
 	if err != nil {
 		return err
 	}
@@ -65,19 +65,23 @@ func allowScope(ctx context.Context, collection string, actions ...Action) error
 }
 
 // writeScopes returns the check of allowScope for many writes of one caller.
-func writeScopes(ctx context.Context) (func(collection string, action Action) error, error) {
+func (s *Server) writeScopes(ctx context.Context, b *Batch) (func(collection string, action Action) error, error) {
 	c := xrpc.CallerFrom(ctx)
 	if c == nil {
 		return nil, xrpc.AuthMissing()
 	}
-	if c.Kind != xrpc.KindOAuth {
+	set := b.grant
+	if set == nil && c.Kind != xrpc.KindOAuth {
 		return func(string, Action) error { return nil }, nil
 	}
-	set := granted(c)
+	if set == nil {
+		set = granted(c)
+	}
 	return func(collection string, action Action) error {
-		if missing := set.Missing(scope.Repo{Collection: collection, Action: scope.Action(action)}); missing != "" {
-			return errScopeMissing(missing)
+		err := requireIn(set, scope.Repo{Collection: collection, Action: scope.Action(action)})
+		if err != nil && b.Actor != b.Account {
+			s.noteRefusal(ctx, b.Account, c, xrpc.MethodFrom(ctx), err)
 		}
-		return nil
+		return err
 	}, nil
 }

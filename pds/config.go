@@ -154,6 +154,16 @@ type Config struct {
 	// that a caller has the right to make are allowed.
 	Policy Policy
 
+	// Delegation says who may act for which account. Default: nobody acts for
+	// anybody.
+	Delegation Delegation
+
+	// DirectDelegation lets members act by calling com.atproto.repo.* with a
+	// service token of theirs. A server elsewhere may hand such tokens to any
+	// app that has wide scopes there, so the aliases (see Server.Alias) are the
+	// better way.
+	DirectDelegation bool
+
 	// WithoutOAuth turns the authorization server and the pages of the account
 	// manager off. Apps then sign in with passwords, or by one of
 	// Authenticators.
@@ -206,6 +216,9 @@ type Config struct {
 	// Version is what /xrpc/_health reports. Default: "pdskit".
 	Version string
 }
+
+// directDelegation reports whether service tokens open com.atproto.repo.*.
+func (c *Config) directDelegation() bool { return c.Delegation != nil && c.DirectDelegation }
 
 // Directory resolves identities. Its methods may be called concurrently.
 type Directory interface {
@@ -296,6 +309,8 @@ type Limits struct {
 	LaneQueue        int           // writes waiting for one account: 1,000
 	PolicyTime       time.Duration // an answer of Policy: 1 s
 	ImportPolicyTime time.Duration // the same for an import: 1 min
+	ActEntries       int           // acts for others that are remembered for each account: 10,000
+	ActAge           time.Duration // how long they are remembered: 90 days
 	DrainTime        time.Duration // how long a shutdown waits for requests: 10 s
 	AuditEntries     int           // actions that the audit log remembers: 100,000
 	AuditAge         time.Duration // how long it remembers them: 730 days
@@ -344,6 +359,8 @@ func (l *Limits) setDefaults() {
 	def(&l.LaneQueue, 1000)
 	def(&l.PolicyTime, time.Second)
 	def(&l.ImportPolicyTime, time.Minute)
+	def(&l.ActEntries, 10_000)
+	def(&l.ActAge, 90*24*time.Hour)
 	def(&l.DrainTime, 10*time.Second)
 	def(&l.AuditEntries, 100_000)
 	def(&l.AuditAge, 730*24*time.Hour)

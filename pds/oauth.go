@@ -105,10 +105,14 @@ func (s *Server) authenticateOAuth(r *http.Request) (*xrpc.Caller, error) {
 	if account.TakedownRef != "" {
 		return nil, errAccountTakedown()
 	}
+	granted, err := s.cutToGrant(r.Context(), token.Scope, token.Account, token.Actor)
+	if err != nil {
+		return nil, err
+	}
 	return &xrpc.Caller{
 		Account: token.Account, Actor: token.Actor, Client: token.Client, Kind: xrpc.KindOAuth,
-		Scopes: strings.Fields(token.Scope.String()),
-		Detail: &credential{account: account, granted: token.Scope},
+		Scopes: strings.Fields(granted.String()),
+		Detail: &credential{account: account, granted: granted},
 	}, nil
 }
 

@@ -37,7 +37,13 @@ type applyWritesResult struct {
 const applyWritesNSID = "com.atproto.repo.applyWrites"
 
 func (s *Server) applyWrites() xrpc.Method {
-	return xrpc.Procedure(applyWritesNSID, s.writeRule(),
+	return s.applyWritesAs(applyWritesNSID, s.writeRule())
+}
+
+// applyWritesAs is applyWrites under any name, see [Server.Alias]. The types of
+// the writes and of their results keep the names that they have there.
+func (s *Server) applyWritesAs(nsid string, rule xrpc.Rule) xrpc.Method {
+	return xrpc.Procedure(nsid, rule,
 		func(ctx context.Context, in *applyWritesInput) (*applyWritesOutput, error) {
 			b, err := s.writeBatch(ctx, in.Repo, in.Validate, in.SwapCommit)
 			if err != nil {
@@ -46,7 +52,7 @@ func (s *Server) applyWrites() xrpc.Method {
 			if len(in.Writes) > s.cfg.Limits.Writes {
 				return nil, xrpc.InvalidRequest(fmt.Sprintf("Too many writes. Max: %d", s.cfg.Limits.Writes))
 			}
-			allow, err := writeScopes(ctx)
+			allow, err := s.writeScopes(ctx, &b)
 			if err != nil {
 				return nil, err
 			}

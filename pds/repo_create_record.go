@@ -19,13 +19,18 @@ type createRecordInput struct {
 }
 
 func (s *Server) createRecord() xrpc.Method {
-	return xrpc.Procedure("com.atproto.repo.createRecord", s.writeRule(),
+	return s.createRecordAs("com.atproto.repo.createRecord", s.writeRule())
+}
+
+// createRecordAs is createRecord under any name, see [Server.Alias].
+func (s *Server) createRecordAs(nsid string, rule xrpc.Rule) xrpc.Method {
+	return xrpc.Procedure(nsid, rule,
 		func(ctx context.Context, in *createRecordInput) (*writeOutput, error) {
 			b, err := s.writeBatch(ctx, in.Repo, in.Validate, in.SwapCommit)
 			if err != nil {
 				return nil, err
 			}
-			if err := s.allowWrites(ctx, Create, in.Collection); err != nil {
+			if err := s.allowWrites(ctx, &b, Create, in.Collection); err != nil {
 				return nil, err
 			}
 			rec, err := parseRecord(in.Record, in.Collection)

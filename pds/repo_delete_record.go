@@ -22,13 +22,18 @@ type deleteRecordOutput struct {
 }
 
 func (s *Server) deleteRecord() xrpc.Method {
-	return xrpc.Procedure("com.atproto.repo.deleteRecord", s.writeRule(),
+	return s.deleteRecordAs("com.atproto.repo.deleteRecord", s.writeRule())
+}
+
+// deleteRecordAs is deleteRecord under any name, see [Server.Alias].
+func (s *Server) deleteRecordAs(nsid string, rule xrpc.Rule) xrpc.Method {
+	return xrpc.Procedure(nsid, rule,
 		func(ctx context.Context, in *deleteRecordInput) (*deleteRecordOutput, error) {
 			b, err := s.writeBatch(ctx, in.Repo, nil, in.SwapCommit)
 			if err != nil {
 				return nil, err
 			}
-			if err := s.allowWrites(ctx, Delete, in.Collection); err != nil {
+			if err := s.allowWrites(ctx, &b, Delete, in.Collection); err != nil {
 				return nil, err
 			}
 			swap, err := swapRecord(in.SwapRecord)

@@ -20,13 +20,18 @@ type putRecordInput struct {
 }
 
 func (s *Server) putRecord() xrpc.Method {
-	return xrpc.Procedure("com.atproto.repo.putRecord", s.writeRule(),
+	return s.putRecordAs("com.atproto.repo.putRecord", s.writeRule())
+}
+
+// putRecordAs is putRecord under any name, see [Server.Alias].
+func (s *Server) putRecordAs(nsid string, rule xrpc.Rule) xrpc.Method {
+	return xrpc.Procedure(nsid, rule,
 		func(ctx context.Context, in *putRecordInput) (*writeOutput, error) {
 			b, err := s.writeBatch(ctx, in.Repo, in.Validate, in.SwapCommit)
 			if err != nil {
 				return nil, err
 			}
-			if err := allowScope(ctx, in.Collection, Create, Update); err != nil {
+			if err := s.allowScope(ctx, &b, in.Collection, Create, Update); err != nil {
 				return nil, err
 			}
 			if err := s.takeWritePoints(ctx, updatePoints); err != nil {

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"strings"
 
@@ -68,11 +67,7 @@ func sniffType(head []byte, contentType string) string {
 		name, _, _ := strings.Cut(found.String(), ";")
 		return name
 	}
-	name, _, err := mime.ParseMediaType(contentType)
-	if err != nil {
-		return "application/octet-stream"
-	}
-	return name
+	return mediaType(contentType)
 }
 
 // newBlobKey makes the key of one upload. It begins with a hash of the owner,

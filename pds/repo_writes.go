@@ -8,6 +8,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 	"github.com/ipfs/go-cid"
 
+	"github.com/pdskit/pdskit/oauth/scope"
 	"github.com/pdskit/pdskit/repo"
 	"github.com/pdskit/pdskit/xrpc"
 )
@@ -34,12 +35,12 @@ func pointsOf(a Action) int {
 // writeBatch begins the batch of a request: it resolves the repo parameter and
 // checks that the caller may write there.
 func (s *Server) writeBatch(ctx context.Context, repoParam string, validate *bool, swapCommit string) (Batch, error) {
-	did, err := s.ownRepo(ctx, repoParam)
+	did, grant, err := s.writableRepo(ctx, repoParam)
 	if err != nil {
 		return Batch{}, err
 	}
 	caller := xrpc.CallerFrom(ctx)
-	b := Batch{Account: did, Actor: caller.Actor, Client: caller.Client}
+	b := Batch{Account: did, Actor: caller.Actor, Client: caller.Client, grant: grant}
 	if validate != nil {
 		b.Validate = ValidateRequired
 		if !*validate {
@@ -54,21 +55,30 @@ func (s *Server) writeBatch(ctx context.Context, repoParam string, validate *boo
 	return b, nil
 }
 
-// ownRepo resolves a repo parameter, DID or handle, to the account that the
-// caller uses.
-func (s *Server) ownRepo(ctx context.Context, repoParam string) (syntax.DID, error) {
-	caller := xrpc.CallerFrom(ctx)
-	if caller != nil && repoParam == string(caller.Account) {
-		return caller.Account, nil
+// writableRepo resolves a repo parameter, DID or handle, to the account that is
+// written to: the one that the caller uses, or, through one of the doors of
+// [Delegation], one that the caller acts for, with what may be done there.
+func (s *Server) writableRepo(ctx context.Context, repoParam string) (syntax.DID, *scope.Set, error) {
+	caller, nsid := xrpc.CallerFrom(ctx), xrpc.MethodFrom(ctx)
+	acting := caller != nil && (caller.Kind == xrpc.KindService || !ownedMethod(nsid))
+	if !acting && caller != nil && repoParam == string(caller.Account) {
+		return caller.Account, nil, nil
 	}
 	acct, err := s.accountByIdentifier(ctx, repoParam)
-	if err != nil {
-		return "", err
+	switch {
+	case err != nil:
+		return "", nil, err
+	case acting:
+		grant, err := s.permit(ctx, acct.DID, nsid)
+		return acct.DID, grant, err
+	case caller != nil && caller.Account == acct.DID:
+		return acct.DID, nil, nil
+	case caller != nil && s.cfg.Delegation != nil:
+		err := errActorNotPermitted()
+		s.noteRefusal(ctx, acct.DID, caller, nsid, err)
+		return "", nil, err
 	}
-	if caller == nil || caller.Account != acct.DID {
-		return "", xrpc.NewError(http.StatusUnauthorized, "AuthenticationRequired", "The repo is not the caller's")
-	}
-	return acct.DID, nil
+	return "", nil, xrpc.NewError(http.StatusUnauthorized, "AuthenticationRequired", "The repo is not the caller's")
 }
 
 func parseCID(field, text string) (cid.Cid, error) {

@@ -40,6 +40,8 @@ type Server struct {
 	// authenticateSession. Requests only read it.
 	own sync.Map
 
+	aliases sync.Map // of NSIDs, see Alias
+
 	observing sync.Mutex
 	observers []namedObserver
 	observer  func(namedObserver) // starts one; nil while Run does not run

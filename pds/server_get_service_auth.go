@@ -46,6 +46,9 @@ func (s *Server) getServiceAuth() xrpc.Method {
 			if err := mayGetServiceToken(caller, account.TakedownRef != "", p.Lxm, p.Aud); err != nil {
 				return nil, err
 			}
+			if err := s.mayActHere(caller, p.Lxm, p.Aud); err != nil {
+				return nil, err
+			}
 			key, err := s.openSigningKey(ctx, account.DID, account.KeyID)
 			if err != nil {
 				return nil, err
@@ -73,6 +76,22 @@ func mayGetServiceToken(c *xrpc.Caller, takendown bool, lxm, aud string) error {
 		lxm = "*"
 	}
 	return requireRPC(c, lxm, aud)
+}
+
+// mayActHere checks that a token for this server itself gives a caller no more
+// than the caller could do without it, where that is to act for other accounts.
+func (s *Server) mayActHere(c *xrpc.Caller, lxm, aud string) error {
+	if s.cfg.Delegation == nil || !s.isAudience(aud) {
+		return nil
+	}
+	_, alias := s.aliases.Load(lxm)
+	switch {
+	case c.Kind == xrpc.KindOAuth:
+		return s.requireOwnRPC(c, lxm)
+	case (alias || isRecordWrite(lxm)) && sessionScope(c) != scopeAccess:
+		return errActorNotPermitted()
+	}
+	return nil
 }
 
 // serviceTokenExpiry checks the expiry that a client asks for.

@@ -57,7 +57,7 @@ const (
 
 // bearerOf returns what a method takes. Methods that the server does not own
 // were added by the embedder and may be called by services.
-func bearerOf(nsid string) bearerKind {
+func (s *Server) bearerOf(nsid string) bearerKind {
 	switch nsid {
 	case createAccountNSID,
 		"com.atproto.admin.disableAccountInvites",
@@ -76,10 +76,22 @@ func bearerOf(nsid string) bearerKind {
 	case putPreferencesNSID:
 		return bearerSession
 	}
-	if ownedMethod(nsid) {
+	switch {
+	case s.cfg.directDelegation() && isRecordWrite(nsid):
+		return bearerAny
+	case ownedMethod(nsid):
 		return bearerSession
 	}
 	return bearerAny
+}
+
+// isRecordWrite reports whether a method writes records.
+func isRecordWrite(nsid string) bool {
+	switch nsid {
+	case "com.atproto.repo.createRecord", "com.atproto.repo.putRecord", "com.atproto.repo.deleteRecord", applyWritesNSID:
+		return true
+	}
+	return false
 }
 
 // hasIssuer reports whether a token names an issuer, as service tokens do and

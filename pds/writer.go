@@ -323,6 +323,8 @@ type change struct {
 
 	asked *Write // what the policy is asked, while the writes are planned
 	state *State // what the policy changed, or nil
+
+	act *Act // to be remembered with the commit, or nil
 }
 
 // withoutCommit returns what is to be stored if the tree does not change, or
@@ -427,7 +429,7 @@ func (w *writer) commit(ctx context.Context, ch *change) (*pending, error) {
 	}
 	done = true
 	w.head = head
-	did := w.did
+	did, s := w.did, w.s
 	return newPending(func(tx storage.Tx) error {
 		if err := tx.Apply(&stored); err != nil {
 			return err
@@ -437,6 +439,11 @@ func (w *writer) commit(ctx context.Context, ch *change) (*pending, error) {
 		}
 		if err := ch.state.apply(tx); err != nil {
 			return err
+		}
+		if ch.act != nil {
+			if err := s.putAct(tx, docAct, *ch.act); err != nil {
+				return err
+			}
 		}
 		return tx.Append(event)
 	}), nil
