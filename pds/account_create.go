@@ -63,6 +63,9 @@ type NewAccount struct {
 	// outranks the keys of the server.
 	RecoveryKey string
 
+	// Services are further services in the document of a new identity, by name.
+	Services map[string]identity.Service
+
 	// AllowReserved lets the handle be a reserved one.
 	AllowReserved bool
 }
@@ -147,7 +150,7 @@ func (s *Server) newCreation(ctx context.Context, a NewAccount) (*creation, erro
 	if a.DID != "" {
 		return c, s.bringIdentity(ctx, c)
 	}
-	return c, s.makeIdentity(ctx, c, a.RecoveryKey)
+	return c, s.makeIdentity(ctx, c, &a)
 }
 
 // bringIdentity prepares an account whose DID exists already: it waits for
@@ -170,7 +173,7 @@ func (s *Server) bringIdentity(ctx context.Context, c *creation) (err error) {
 }
 
 // makeIdentity makes a signing key and signs the operation of a new did:plc.
-func (s *Server) makeIdentity(ctx context.Context, c *creation, recoveryKey string) (err error) {
+func (s *Server) makeIdentity(ctx context.Context, c *creation, a *NewAccount) (err error) {
 	if c.key, c.keyRef, err = s.cfg.Keys.Generate(ctx); err != nil {
 		return err
 	}
@@ -180,7 +183,8 @@ func (s *Server) makeIdentity(ctx context.Context, c *creation, recoveryKey stri
 	}
 	c.account.KeyID = pub.DIDKey()
 	c.account.DID, c.op, err = s.cfg.Registry.New(ctx, identity.NewIdentity{
-		Handle: c.account.Handle, SigningKey: pub, PDS: s.public.String(), RecoveryKey: recoveryKey,
+		Handle: c.account.Handle, SigningKey: pub, PDS: s.public.String(), RecoveryKey: a.RecoveryKey,
+		Services: a.Services,
 	})
 	return err
 }

@@ -121,7 +121,10 @@ func (s *Server) access(r accessRule) xrpc.Rule { return xrpc.Required(s.check(r
 func (s *Server) writeRule() xrpc.Rule {
 	check := s.check(accessRule{scopes: standardAccess, refuseDeactivated: true, oauthAny: true})
 	return xrpc.Required(func(ctx context.Context, c *xrpc.Caller) error {
-		if c.Kind == xrpc.KindService && s.cfg.directDelegation() {
+		if c.Kind == xrpc.KindService && s.cfg.Delegation != nil {
+			if !s.cfg.DirectDelegation {
+				return errActorNotPermitted()
+			}
 			return nil // what it may do depends on the account, see writableRepo
 		}
 		return check(ctx, c)

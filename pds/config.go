@@ -217,9 +217,6 @@ type Config struct {
 	Version string
 }
 
-// directDelegation reports whether service tokens open com.atproto.repo.*.
-func (c *Config) directDelegation() bool { return c.Delegation != nil && c.DirectDelegation }
-
 // Directory resolves identities. Its methods may be called concurrently.
 type Directory interface {
 	atid.Directory

@@ -77,7 +77,7 @@ func (s *Server) bearerOf(nsid string) bearerKind {
 		return bearerSession
 	}
 	switch {
-	case s.cfg.directDelegation() && isRecordWrite(nsid):
+	case s.cfg.Delegation != nil && isRecordWrite(nsid):
 		return bearerAny
 	case ownedMethod(nsid):
 		return bearerSession
