@@ -53,5 +53,6 @@
 //	link url                        an address of any scheme but those that browsers run
 //	png bytes                       a data: address
 //	lines list                      joined by line feeds
+//	replace s "old" "new"           strings.ReplaceAll
 //	dict "key" value ..., args "name" value ...
 package ui

@@ -57,6 +57,7 @@ func (r *Renderer) funcs(tag string, b *Branding) template.FuncMap {
 		"link":     safeLink,
 		"png":      pngURL,
 		"options":  options,
+		"replace":  strings.ReplaceAll,
 		"lines":    func(s []string) string { return strings.Join(s, "\n") },
 	}
 }

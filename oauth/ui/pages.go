@@ -255,9 +255,10 @@ type SignUpPage struct {
 	Email          string
 	Invite         string
 	Extra          []Field // of a hook, a captcha for instance
-	// HandleCheckURL answers GET with ?handle=<full handle> by
-	// {"available": bool} or {"problem": "<code>"}, both as JSON; "" = no check
-	// while typing.
+	// HandleCheckURL answers GET with ?handle=<full handle> by the JSON
+	// {"available": true}, or {"problem": "<code>"} with "text" in the page's
+	// language if it has something better to say than that the handle is taken
+	// or invalid. "" = no check while typing.
 	HandleCheckURL string
 	PasswordMin    int // characters; 0 = 8
 	TermsURL       string

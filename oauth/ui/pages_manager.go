@@ -86,7 +86,8 @@ type ManagerHandlePage struct {
 	HandleCheckURL string // as in SignUpPage
 	CustomForm     *Form  // nil = own domains not allowed
 	Custom         string
-	// WellKnownURL is shown with HOST in place of the handle; "" = DNS only.
+	// WellKnownURL says where a file proves the domain, with HOST for its name;
+	// it is shown with the name put in. "" = DNS only.
 	WellKnownURL string
 }
 

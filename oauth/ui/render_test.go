@@ -296,3 +296,15 @@ func TestHostOfTheRequest(t *testing.T) {
 		t.Error("the sign-in page does not say which address it has")
 	}
 }
+
+func TestOwnDomainIsShownWhereItIsProven(t *testing.T) {
+	r := renderer(t, ui.Options{})
+	p := &ui.ManagerHandlePage{CustomForm: &ui.Form{}, WellKnownURL: "https://HOST/.well-known/atproto-did"}
+	if body := render(t, r, p); !strings.Contains(body, "https://name.example/.well-known/atproto-did") {
+		t.Error("the instructions show no example")
+	}
+	p.Custom = "alice.test"
+	if body := render(t, r, p); !strings.Contains(body, "https://alice.test/.well-known/atproto-did") || !strings.Contains(body, "_atproto.alice.test") {
+		t.Error("the instructions do not show the domain")
+	}
+}

@@ -200,7 +200,7 @@ func Manager() []Sample {
 		}},
 		{"manager-handle", 200, &ui.ManagerHandlePage{
 			Frame: frame(nil), Manager: asking(ui.SectionHandle), Form: form, Domains: domains, Handle: "alice", Domain: domains[0],
-			HandleCheckURL: "/handle-check", CustomForm: &form, WellKnownURL: "https://name.example/.well-known/atproto-did",
+			HandleCheckURL: "/handle-check", CustomForm: &form, WellKnownURL: "https://HOST/.well-known/atproto-did",
 		}},
 		{"manager-password", 200, &ui.ManagerPasswordPage{Frame: frame(nil), Manager: manager(ui.SectionPassword), Form: form}},
 		{"manager-app-passwords", 200, &ui.ManagerAppPasswordsPage{
