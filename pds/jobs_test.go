@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -107,5 +110,86 @@ func TestJobHandlersAreChecked(t *testing.T) {
 			}()
 			srv.HandleJobs(h)
 		}()
+	}
+}
+
+// TestOperatorSeesJobs lists and retries by the administration routes.
+func TestOperatorSeesJobs(t *testing.T) {
+	t.Parallel()
+	const kind = "com.example.digest"
+	srv := pdstest.New(t)
+	alice := srv.CreateAccount("alice")
+	fail := errors.New("not today")
+	srv.HandleJobs(pds.JobHandler{Kind: kind, Attempts: 1, Run: func(context.Context, pds.Job) error { return fail }})
+	ctx := t.Context()
+	ok(t, srv.Schedule(ctx, pds.Job{Kind: kind, Name: "bad/1", Owner: alice.DID, Data: json.RawMessage(`"private"`)}))
+	ok(t, srv.Schedule(ctx, pds.Job{Kind: kind, Name: "later", Due: srv.Clock.Now().Add(time.Hour)}))
+	srv.RunJobs()
+	request := func(method, path, auth, body string) (int, string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(ctx, method, srv.URL+path, strings.NewReader(body))
+		ok(t, err)
+		r.Header.Set("Authorization", auth)
+		resp, err := http.DefaultClient.Do(r)
+		ok(t, err)
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		ok(t, err)
+		return resp.StatusCode, string(text)
+	}
+	type page struct {
+		Jobs   []struct{ Kind, Name, Account, State, Error string }
+		Cursor string
+	}
+	list := func(query string) (p page) {
+		t.Helper()
+		status, text := request(http.MethodGet, "/admin/jobs"+query, adminAuth, "")
+		if status != http.StatusOK || strings.Contains(text, "private") {
+			t.Fatalf("%d %s", status, text)
+		}
+		ok(t, json.Unmarshal([]byte(text), &p))
+		return p
+	}
+	first := list("?limit=1")
+	if len(first.Jobs) != 1 || first.Jobs[0].Name != "bad/1" || first.Jobs[0].State != "dead" ||
+		first.Jobs[0].Error != "not today" || first.Jobs[0].Account != string(alice.DID) {
+		t.Errorf("the first page: %+v", first)
+	}
+	second := list("?limit=1&cursor=" + url.QueryEscape(first.Cursor))
+	if len(second.Jobs) != 1 || second.Jobs[0].Name != "later" || second.Jobs[0].State != "waiting" {
+		t.Errorf("the second page: %+v", second)
+	}
+	if last := list("?cursor=" + url.QueryEscape(second.Cursor)); len(last.Jobs) != 0 {
+		t.Errorf("the last page: %+v", last)
+	}
+	if dead := list("?dead=true"); len(dead.Jobs) != 1 {
+		t.Errorf("dead jobs: %+v", dead)
+	}
+
+	retry := `{"kind":"` + kind + `","name":"bad/1"}`
+	for _, c := range []struct {
+		method, path, auth, body string
+		want                     int
+	}{
+		{http.MethodGet, "/admin/jobs", "", "", http.StatusUnauthorized},
+		{http.MethodGet, "/admin/jobs", "Bearer " + alice.Access, "", http.StatusUnauthorized},
+		{http.MethodGet, "/admin/jobs?limit=x", adminAuth, "", http.StatusBadRequest},
+		{http.MethodGet, "/admin/jobs?dead=x", adminAuth, "", http.StatusBadRequest},
+		{http.MethodPost, "/admin/jobs/retry", "", retry, http.StatusUnauthorized},
+		{http.MethodPost, "/admin/jobs/retry", adminAuth, "x", http.StatusBadRequest},
+		{http.MethodPost, "/admin/jobs/retry", adminAuth, `{"kind":"` + strings.Repeat("x", 5000) + `"}`, http.StatusBadRequest},
+		{http.MethodPost, "/admin/jobs/retry", adminAuth, `{"kind":"` + kind + `","name":"later"}`, http.StatusNotFound},
+		{http.MethodPost, "/admin/jobs/retry", adminAuth, retry, http.StatusOK},
+	} {
+		if status, text := request(c.method, c.path, c.auth, c.body); status != c.want {
+			t.Errorf("%s %s %.100s: %d %s, want %d", c.method, c.path, c.body, status, text, c.want)
+		}
+	}
+	srv.RunJobs()
+	if dead := list("?dead=true"); len(dead.Jobs) != 1 {
+		t.Errorf("dead jobs after the retry: %+v", dead)
+	}
+	if got := auditLog(t, srv)[0]; got.Action != "job retry" || got.Subject != kind+"/bad/1" || got.Result != "ok" {
+		t.Errorf("audit: %+v", got)
 	}
 }

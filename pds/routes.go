@@ -30,6 +30,8 @@ func (s *Server) routes() http.Handler {
 	other.HandleFunc("GET /{$}", s.serveLanding)
 	other.HandleFunc("POST /admin/clock/accept", s.adminRoute(s.serveAcceptClock))
 	other.HandleFunc("GET /admin/audit", s.adminRoute(s.serveAudit))
+	other.HandleFunc("GET /admin/jobs", s.adminRoute(s.serveJobs))
+	other.HandleFunc("POST /admin/jobs/retry", s.adminRoute(s.serveRetryJob))
 
 	main := http.NewServeMux()
 	main.Handle("/", xrpc.CORS(other))

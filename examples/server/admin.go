@@ -60,6 +60,8 @@ func commands() []command {
 		{"invite create", "[USES]", "an invite code", 0, 1, (*admin).createInvite},
 		{"firehose", "[CURSOR]", "events as they come, or from a cursor on (0: all)", 0, 1, (*admin).firehose},
 		{"audit", "[BEFORE]", "what administrators and moderators did, newest first, or before an entry", 0, 1, (*admin).audit},
+		{"job list", "[dead]", "work that waits, runs or was given up, or the last alone", 0, 1, (*admin).listJobs},
+		{"job retry", "KIND NAME", "begin work that was given up anew", 2, 2, (*admin).retryJob},
 		{"clock accept", "", "trust a clock that has jumped ahead", 0, 0, (*admin).acceptClock},
 	}
 }

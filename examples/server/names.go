@@ -14,6 +14,7 @@ import (
 
 	"github.com/pdskit/pdskit/identity"
 	"github.com/pdskit/pdskit/pds"
+	"github.com/pdskit/pdskit/pds/smtpmail"
 )
 
 // setting is one environment variable.
@@ -29,18 +30,17 @@ type setting struct {
 }
 
 const (
-	noFiles   = "all data is in pds.db in PDS_DATA_DIRECTORY"
-	noBuffer  = "subscribers share one buffer, see docs/operating.md"
-	noS3      = "object storage is not supported yet; blobs are kept on disk, see PDS_BLOBSTORE_DISK_LOCATION"
-	noProxy   = "requests to other services use HTTP/2 where they can, and the encoding that the client asks for, and are not repeated"
-	noFetch   = "documents of others are limited by kind"
-	noModMail = "there is no moderation mail yet"
-	noPages   = "there are no sign-in pages yet"
-	noRedis   = "Redis is not supported; rate limits are counted in memory"
-	noKMS     = "key management services are not supported yet; use PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX"
-	noEntry   = "entryway mode is not supported; this server keeps its own accounts"
-	noAdmin   = "the administration methods are on the main port"
-	noLog     = "the whole log goes to standard error"
+	noFiles  = "all data is in pds.db in PDS_DATA_DIRECTORY"
+	noBuffer = "subscribers share one buffer, see docs/operating.md"
+	noS3     = "object storage is not supported yet; blobs are kept on disk, see PDS_BLOBSTORE_DISK_LOCATION"
+	noProxy  = "requests to other services use HTTP/2 where they can, and the encoding that the client asks for, and are not repeated"
+	noFetch  = "documents of others are limited by kind"
+	noPages  = "there are no sign-in pages yet"
+	noRedis  = "Redis is not supported; rate limits are counted in memory"
+	noKMS    = "key management services are not supported yet; use PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX"
+	noEntry  = "entryway mode is not supported; this server keeps its own accounts"
+	noAdmin  = "the administration methods are on the main port"
+	noLog    = "the whole log goes to standard error"
 )
 
 // value makes a setting of a field from a parser.
@@ -91,7 +91,7 @@ func parseSecret(v string) (string, error) {
 }
 
 func checkedSMTP(v string) (string, error) {
-	_, err := parseSMTP(v)
+	_, err := smtpmail.New(smtpmail.Config{URL: v, From: "pds@example.com"})
 	return v, err
 }
 
@@ -137,8 +137,10 @@ func knownSettings() []setting {
 		value("PDS_INVITE_REQUIRED", "ask for an invite code at sign-up (true; false in development mode)", func(s *settings) *bool { return &s.invites }, parseBool),
 		value("PDS_INVITE_INTERVAL", "milliseconds in which an account earns an invite code to give away (never)", func(s *settings) *time.Duration { return &s.inviteInterval }, parseMilliseconds),
 		value("PDS_INVITE_EPOCH", "since when, in milliseconds since 1970 (always)", func(s *settings) *time.Time { return &s.inviteEpoch }, parseEpoch),
-		value("PDS_EMAIL_SMTP_URL", "mail server, smtps://user:password@host:465 (mail is only logged)", func(s *settings) *string { return &s.smtpURL }, checkedSMTP),
+		value("PDS_EMAIL_SMTP_URL", "mail server, smtps://user:password@host:465, or smtp:///?sendmail=true (mail is only logged)", func(s *settings) *string { return &s.smtpURL }, checkedSMTP),
 		value("PDS_EMAIL_FROM_ADDRESS", "sender of mail; required with a mail server", func(s *settings) *string { return &s.from }, parseMailAddress),
+		value("PDS_MODERATION_EMAIL_SMTP_URL", "mail server for what moderators write (as other mail)", func(s *settings) *string { return &s.modSMTPURL }, checkedSMTP),
+		value("PDS_MODERATION_EMAIL_ADDRESS", "sender of that; required with it", func(s *settings) *string { return &s.modFrom }, parseMailAddress),
 
 		value("PDS_REPO_BACKFILL_LIMIT_MS", "milliseconds that a firehose cursor may reach back (1 day)", func(s *settings) *time.Duration { return &s.backfill }, parseMilliseconds),
 		list("PDS_CRAWLERS", "relays that are told of new events, comma-separated URLs", func(s *settings) *[]string { return &s.crawlers }, parseURL),
@@ -177,7 +179,6 @@ func knownSettings() []setting {
 	none(noBuffer, false, "PDS_MAX_SUBSCRIPTION_BUFFER")
 	none(noProxy, false, "PDS_PROXY_ALLOW_HTTP2", "PDS_PROXY_MAX_RETRIES", "PDS_PROXY_PREFER_COMPRESSED")
 	none(noFetch, false, "PDS_FETCH_MAX_RESPONSE_SIZE")
-	none(noModMail, false, "PDS_MODERATION_EMAIL_SMTP_URL", "PDS_MODERATION_EMAIL_ADDRESS")
 	none(noPages, false, "PDS_LOGO_URL", "PDS_SUPPORT_URL", "PDS_HCAPTCHA_SITE_KEY", "PDS_HCAPTCHA_SECRET_KEY", "PDS_HCAPTCHA_TOKEN_SALT",
 		"PDS_OAUTH_TRUSTED_CLIENTS", "PDS_PRIMARY_COLOR", "PDS_ERROR_COLOR", "PDS_WARNING_COLOR", "PDS_INFO_COLOR", "PDS_SUCCESS_COLOR",
 		"PDS_BACKGROUND_LIGHT_URL", "PDS_BACKGROUND_DARK_URL", "PDS_DPOP_SECRET", "PDS_EMAIL_DISABLE_CONFIRMATION_LINK", "PDS_LEXICON_AUTHORITY_DID")

@@ -617,6 +617,13 @@ func TestAdministration(t *testing.T) {
 		t.Errorf("a number of uses that is none: exit code %d", code)
 	}
 	contains(ok("clock", "accept"), "accepted")
+	contains(ok("job", "list"), "KIND", "STATE")
+	contains(ok("job", "list", "dead"), "KIND")
+	for _, args := range [][]string{{"job", "list", "alive"}, {"job", "retry", "mail", "nobody"}} {
+		if code, _, _ := p.run(args...); code == 0 {
+			t.Errorf("%q succeeds", args)
+		}
+	}
 	contains(ok("audit"), "admin", "clock accept", "com.atproto.admin.updateSubjectStatus", "takedown=true case-1", alice.DID, "ok")
 	var audit []struct {
 		Number         int64

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pdskit/pdskit/identity"
 	"github.com/pdskit/pdskit/pds"
+	"github.com/pdskit/pdskit/pds/smtpmail"
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/storage/blobs"
 	"github.com/pdskit/pdskit/storage/sqlite"
@@ -164,12 +165,24 @@ func newConfig(set *settings, store *sqlite.Store, master []byte, plc *identity.
 	if set.rateLimits {
 		cfg.Limiter = xrpc.NewMemoryLimiter(store.Guard().Now, maxLimitedKeys)
 	}
-	if set.smtpURL != "" {
-		cfg.Mailer, err = newSMTPMailer(set.smtpURL, set.from)
-	} else if !set.development {
+	if cfg.Mailer, err = newMailer(set.smtpURL, set.from); err != nil {
+		return cfg, err
+	}
+	if cfg.ModerationMailer, err = newMailer(set.modSMTPURL, set.modFrom); err != nil {
+		return cfg, err
+	}
+	if set.smtpURL == "" && !set.development {
 		log.Warn("no PDS_EMAIL_SMTP_URL: mail is not sent but written to the log, with the codes in it")
 	}
-	return cfg, err
+	return cfg, nil
+}
+
+// newMailer returns what sends mail by a server, or nil without one.
+func newMailer(smtpURL, from string) (pds.Mailer, error) {
+	if smtpURL == "" {
+		return nil, nil
+	}
+	return smtpmail.New(smtpmail.Config{URL: smtpURL, From: from})
 }
 
 // newTransport returns what all requests to others go through.

@@ -42,6 +42,8 @@ type settings struct {
 	inviteInterval   time.Duration
 	inviteEpoch      time.Time
 	smtpURL, from    string
+	modSMTPURL       string
+	modFrom          string
 	backfill         time.Duration
 	crawlers         []string
 	appView          pds.Service
@@ -172,6 +174,7 @@ func (s *settings) contradictions() (wrong []error) {
 		}
 	}
 	together((s.smtpURL == "") != (s.from == ""), "PDS_EMAIL_SMTP_URL", "PDS_EMAIL_FROM_ADDRESS")
+	together((s.modSMTPURL == "") != (s.modFrom == ""), "PDS_MODERATION_EMAIL_SMTP_URL", "PDS_MODERATION_EMAIL_ADDRESS")
 	together((s.appView.URL == "") != (s.appView.DID == ""), "PDS_BSKY_APP_VIEW_URL", "PDS_BSKY_APP_VIEW_DID")
 	together(s.modService.URL != "" && s.modService.DID == "", "PDS_MOD_SERVICE_URL", "PDS_MOD_SERVICE_DID")
 	together((s.reportService.URL == "") != (s.reportService.DID == ""), "PDS_REPORT_SERVICE_URL", "PDS_REPORT_SERVICE_DID")

@@ -151,7 +151,9 @@ var values = map[string]struct {
 	"PDS_INVITE_REQUIRED":               {"False", []string{mark}},
 	"PDS_INVITE_INTERVAL":               {"604800000", []string{mark, "-1"}},
 	"PDS_INVITE_EPOCH":                  {"1700000000000", []string{mark, "-1"}},
-	"PDS_EMAIL_SMTP_URL":                {"smtps://user:pass@mail.example.com", []string{mark, "smtp://user:" + mark + "@", "https://user:" + mark + "@example.com", "smtp:///?sendmail=true"}},
+	"PDS_EMAIL_SMTP_URL":                {"smtps://user:pass@mail.example.com", []string{mark, "smtp://user:" + mark + "@", "https://user:" + mark + "@example.com"}},
+	"PDS_MODERATION_EMAIL_SMTP_URL":     {"smtp:///?sendmail=true", []string{mark, "smtp://user:" + mark + "@"}},
+	"PDS_MODERATION_EMAIL_ADDRESS":      {"moderation@example.com", []string{mark}},
 	"PDS_EMAIL_FROM_ADDRESS":            {"PDS <pds@example.com>", []string{mark}},
 	"PDS_REPO_BACKFILL_LIMIT_MS":        {"86400000", []string{mark}},
 	"PDS_CRAWLERS":                      {"https://bsky.network, https://relay.example.com", []string{mark, "https://bsky.network," + mark}},
@@ -247,7 +249,7 @@ func TestRequiredNames(t *testing.T) {
 func TestNamesThatGoTogether(t *testing.T) {
 	for _, pair := range [][2]string{
 		{"PDS_EMAIL_SMTP_URL", "PDS_EMAIL_FROM_ADDRESS"}, {"PDS_BSKY_APP_VIEW_URL", "PDS_BSKY_APP_VIEW_DID"},
-		{"PDS_MOD_SERVICE_URL", "PDS_MOD_SERVICE_DID"}, {"PDS_REPORT_SERVICE_URL", "PDS_REPORT_SERVICE_DID"},
+		{"PDS_MODERATION_EMAIL_SMTP_URL", "PDS_MODERATION_EMAIL_ADDRESS"}, {"PDS_MOD_SERVICE_URL", "PDS_MOD_SERVICE_DID"}, {"PDS_REPORT_SERVICE_URL", "PDS_REPORT_SERVICE_DID"},
 	} {
 		_, _, err := readSettings(production(pair[0], values[pair[0]].good))
 		if err == nil || !strings.Contains(err.Error(), pair[0]) || !strings.Contains(err.Error(), pair[1]) {
