@@ -423,3 +423,38 @@ func TestAttack39_ScopeOfTokens(t *testing.T) {
 		}
 	})
 }
+
+func TestAttack62_ChatInAnyCase(t *testing.T) {
+	a := newEnv(t).newApp("app.example.org")
+	set := a.mustUse(a.signedIn("scope", "atproto transition:generic").access).Scope
+	const chat = "did:web:api.bsky.chat#bsky_chat"
+	if !set.Allows(scope.RPC{Method: "app.bsky.feed.getFeed", Audience: chat}) {
+		t.Fatal("transition:generic allows no calls")
+	}
+	for _, method := range []string{"chat.bsky.convo.getLog", "Chat.bsky.convo.getLog", "chat.Bsky.convo.getLog", "CHAT.BSKY.convo.getLog"} {
+		if set.Allows(scope.RPC{Method: method, Audience: chat}) {
+			t.Errorf("%s is allowed", method)
+		}
+	}
+}
+
+func TestAttack63_AnyMethodUnderGeneric(t *testing.T) {
+	a := newEnv(t).newApp("app.example.org")
+	a.publish(object{"scope": "atproto transition:generic transition:chat.bsky rpc:*?aud=did:web:api.example.com%23svc"})
+	const audience = "did:web:api.example.com#svc"
+	for text, want := range map[string]bool{
+		"atproto transition:generic":                                         false,
+		"atproto transition:chat.bsky":                                       false,
+		"atproto transition:generic transition:chat.bsky":                    true,
+		"atproto rpc:*?aud=did:web:api.example.com%23svc":                    true,
+		"atproto transition:generic rpc:*?aud=did:web:api.example.com%23svc": true,
+	} {
+		set := a.mustUse(a.signedIn("scope", text).access).Scope
+		if got := set.Allows(scope.RPC{Method: "*", Audience: audience}); got != want {
+			t.Errorf("%s: a token for any method is allowed: %v, want %v", text, got, want)
+		}
+		if set.Allows(scope.RPC{Method: "*", Audience: "did:web:other.example.com#svc"}) != (want && strings.Contains(text, "chat")) {
+			t.Errorf("%s: another service", text)
+		}
+	}
+}
