@@ -270,13 +270,13 @@ func TestAttack42_ClientDocuments(t *testing.T) {
 			a.web.set(a.id, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", "application/json")
 				w.WriteHeader(201)
-				json.NewEncoder(w).Encode(a.metadata)
+				writeJSON(t, w, a.metadata)
 			}))
 		},
 		"text": func(a *app) {
 			a.web.set(a.id, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", "text/plain")
-				json.NewEncoder(w).Encode(a.metadata)
+				writeJSON(t, w, a.metadata)
 			}))
 		},
 	} {

@@ -83,8 +83,8 @@ func (s *Server) publicError(r *http.Request, err error) *Error {
 
 func writeJSON(w http.ResponseWriter, status int, value any) {
 	data, err := json.Marshal(value)
-	if err != nil {
-		panic("oauth: " + err.Error()) // only for types that are not JSON
+	if err != nil { // only for types that are not JSON
+		status, data = http.StatusInternalServerError, []byte(`{"error":"`+codeServerError+`"}`)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(data)))

@@ -92,7 +92,7 @@ func (s *Server) sealKey(key *ecdsa.PrivateKey) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return seal(derive(s.cfg.Secret, labelKey), plain), nil
+	return seal(derive(s.cfg.Secret, labelKey), plain)
 }
 
 func (s *Server) openKey(sealed []byte) (*ecdsa.PrivateKey, error) {
@@ -132,30 +132,27 @@ func (s *Server) keySet(ctx context.Context) (*jose.KeySet, error) {
 }
 
 // seal encrypts with AES-256-GCM under a random nonce, which comes first.
-func seal(key [32]byte, plain []byte) []byte {
-	aead := newAEAD(key)
-	nonce := make([]byte, aead.NonceSize())
-	rand.Read(nonce) // never fails
-	return aead.Seal(nonce, nonce, plain, nil)
+func seal(key [32]byte, plain []byte) ([]byte, error) {
+	aead, err := newAEAD(key)
+	if err != nil {
+		return nil, err
+	}
+	return aead.Seal(nil, nil, plain, nil), nil
 }
 
 // unseal decrypts what seal made with the same key.
 func unseal(key [32]byte, sealed []byte) ([]byte, error) {
-	aead := newAEAD(key)
-	if len(sealed) < aead.NonceSize() {
-		return nil, errors.New("oauth: sealed value is too short")
+	aead, err := newAEAD(key)
+	if err != nil {
+		return nil, err
 	}
-	return aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], nil)
+	return aead.Open(nil, nil, sealed, nil)
 }
 
-func newAEAD(key [32]byte) cipher.AEAD {
+func newAEAD(key [32]byte) (cipher.AEAD, error) {
 	block, err := aes.NewCipher(key[:])
 	if err != nil {
-		panic("oauth: " + err.Error()) // only for keys of other lengths
+		return nil, err
 	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		panic("oauth: " + err.Error()) // only for other block sizes
-	}
-	return aead
+	return cipher.NewGCMWithRandomNonce(block)
 }

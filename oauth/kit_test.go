@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -128,7 +129,9 @@ func (w *web) RoundTrip(r *http.Request) (*http.Response, error) {
 		document(rec, r)
 	default:
 		rec.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(rec).Encode(document)
+		if err := json.NewEncoder(rec).Encode(document); err != nil {
+			return nil, err
+		}
 	}
 	return rec.Result(), nil
 }
@@ -232,6 +235,12 @@ func newKey(t testing.TB) jose.Signer {
 		t.Fatal(err)
 	}
 	return signer
+}
+
+func writeJSON(t testing.TB, w io.Writer, value any) {
+	if err := json.NewEncoder(w).Encode(value); err != nil {
+		t.Error(err)
+	}
 }
 
 // object is a JSON object.

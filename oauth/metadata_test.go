@@ -183,7 +183,7 @@ func TestConfig(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := newEnv(t)
 			change(&e.cfg)
-			want := strings.Split(name, ":")[0]
+			want, _, _ := strings.Cut(name, ":")
 			if _, err := oauth.New(e.cfg); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("got %v", err)
 			}

@@ -2,6 +2,7 @@ package oauth_test
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -176,12 +177,10 @@ func TestQuirks(t *testing.T) {
 	})
 }
 
-func merge(maps ...map[string]string) map[string]string {
+func merge(all ...map[string]string) map[string]string {
 	out := map[string]string{}
-	for _, m := range maps {
-		for name, value := range m {
-			out[name] = value
-		}
+	for _, m := range all {
+		maps.Copy(out, m)
 	}
 	return out
 }

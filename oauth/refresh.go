@@ -175,7 +175,8 @@ func (s *Server) sealGrace(token string, answer *tokenResponse, now time.Time) (
 	if err != nil {
 		return nil, err
 	}
-	return &grace{Until: now.Add(refreshGrace), Sealed: seal(s.graceKey(token), data)}, nil
+	sealed, err := seal(s.graceKey(token), data)
+	return &grace{Until: now.Add(refreshGrace), Sealed: sealed}, err
 }
 
 func (s *Server) openGrace(token string, g *grace, now time.Time) (*tokenResponse, error) {

@@ -1,7 +1,7 @@
 package oauth
 
 import (
-	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -33,13 +33,16 @@ const (
 	labelCSRF    = "oauth csrf tokens"
 )
 
-// derive returns a key of its own for each label.
+// derive returns a key of its own for each label, by HKDF-SHA-256 without salt
+// (RFC 5869), of which one block is enough.
 func derive(secret []byte, label string) [32]byte {
-	key, err := hkdf.Key(sha256.New, secret, nil, "pdskit "+label, 32)
-	if err != nil {
-		panic("oauth: " + err.Error()) // only for keys of impossible lengths
+	mac := func(key, data []byte) []byte {
+		h := hmac.New(sha256.New, key)
+		h.Write(data)
+		return h.Sum(nil)
 	}
-	return [32]byte(key)
+	extracted := mac(make([]byte, sha256.Size), secret)
+	return [32]byte(mac(extracted, []byte("pdskit "+label+"\x01")))
 }
 
 // randomID returns a prefix and that many random bytes in hexadecimal.
