@@ -295,7 +295,7 @@ func TestAttack44_CSRF(t *testing.T) {
 			"fetch":              func(h http.Header, _ url.Values) { h.Set("Sec-Fetch-Mode", "cors") },
 			"frame":              func(h http.Header, _ url.Values) { h.Set("Sec-Fetch-Dest", "iframe") },
 			"no token":           func(_ http.Header, v url.Values) { v.Del("csrf") },
-			"wrong token":        func(_ http.Header, v url.Values) { v.Set("csrf", "x"+v.Get("csrf")[1:]) },
+			"wrong token":        func(_ http.Header, v url.Values) { v.Set("csrf", v.Get("csrf")[1:]+v.Get("csrf")[:1]) },
 			"empty token":        func(_ http.Header, v url.Values) { v.Set("csrf", "") },
 			"token of elsewhere": func(_ http.Header, v url.Values) { v.Set("csrf", b.start(a).field("csrf")) },
 		} {
@@ -360,6 +360,14 @@ func TestAttack45_FramesAndDoubleClicks(t *testing.T) {
 		r.Header.Set("Sec-Fetch-Dest", dest)
 		if q := b.send(r); q.Status != http.StatusForbidden {
 			t.Errorf("as %s: status %d", dest, q.Status)
+		}
+	}
+	head := b.request(http.MethodHead, p.URL.String(), nil, "none")
+	ahead := b.request(http.MethodGet, p.URL.String(), nil, "cross-site")
+	ahead.Header.Set("Sec-Purpose", "prefetch;prerender")
+	for _, r := range []*http.Request{head, ahead} {
+		if q := b.send(r); q.Status != http.StatusForbidden {
+			t.Errorf("%s %v: status %d", r.Method, r.Header, q.Status)
 		}
 	}
 	p = p.signIn()

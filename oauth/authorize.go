@@ -101,12 +101,12 @@ func (v *visit) silently(here []present) error {
 	if !v.isFresh(&one.signIn) || one.account.Status != Active {
 		return v.refuse(codeLoginRequired, "the sign-in has to be renewed")
 	}
-	if needed, err := v.consentNeeded(one.account.DID); err != nil {
+	if needed, err := v.consentNeeded(one.account.DID, one.account.DID); err != nil {
 		return err
 	} else if needed {
 		return v.refuse(codeConsentRequired, "the account has not agreed to all of this")
 	}
-	return v.grant(one.account.DID, strings.Fields(v.req.Params.Scope))
+	return v.grant(one.account.DID, one.account.DID, strings.Fields(v.req.Params.Scope))
 }
 
 // hinted goes on with the account that the app has asked for.
@@ -115,10 +115,10 @@ func (v *visit) hinted(p present) error {
 		return v.signInPage()
 	}
 	if p.account.Status == Active && v.req.Params.Prompt == "" && v.client.trusted() {
-		if needed, err := v.consentNeeded(p.account.DID); err != nil {
+		if needed, err := v.consentNeeded(p.account.DID, p.account.DID); err != nil {
 			return err
 		} else if !needed {
-			return v.grant(p.account.DID, strings.Fields(v.req.Params.Scope))
+			return v.grant(p.account.DID, p.account.DID, strings.Fields(v.req.Params.Scope))
 		}
 	}
 	if p.account.Status == Deactivated {
@@ -198,21 +198,22 @@ func (v *visit) proceed(did syntax.DID) error {
 	if a.Status == Deactivated {
 		return v.goTo(v.url("reactivate", ui.FieldAccount, string(did)))
 	}
-	needed, err := v.consentNeeded(did)
+	needed, err := v.consentNeeded(did, did)
 	if err != nil {
 		return err
 	}
 	if needed {
 		return v.goTo(v.url("consent", ui.FieldAccount, string(did)))
 	}
-	return v.grant(did, strings.Fields(v.req.Params.Scope))
+	return v.grant(did, did, strings.Fields(v.req.Params.Scope))
 }
 
-// grant authorizes the request and goes back to the app.
-func (v *visit) grant(did syntax.DID, scopes []string) error {
-	consent := v.newConsent(did, did, scopes)
-	to, err := v.grantRequest(v.r.Context(), v.req, v.dev.key, did, did, scopes, func(docs storage.Docs) error {
-		si, err := v.signInOf(docs, v.dev.key, v.context(), did)
+// grant authorizes the request for an account, by who has signed in, and goes
+// back to the app.
+func (v *visit) grant(account, actor syntax.DID, scopes []string) error {
+	consent := v.newConsentChange(account, actor, scopes)
+	to, err := v.grantRequest(v.r.Context(), v.req, v.dev.key, account, actor, scopes, func(docs storage.Docs) error {
+		si, err := v.signInOf(docs, v.dev.key, v.context(), actor)
 		if err != nil {
 			return err
 		}
@@ -225,7 +226,7 @@ func (v *visit) grant(did syntax.DID, scopes []string) error {
 	case errors.Is(err, errEnded):
 		return v.goTo(v.url("sign-in"))
 	case errors.Is(err, errDeactivated):
-		return v.goTo(v.url("reactivate", ui.FieldAccount, string(did)))
+		return v.goTo(v.url("reactivate", ui.FieldAccount, string(account)))
 	case errors.Is(err, errTakenDown):
 		return errAccountRefused
 	case errors.Is(err, errRequestGone):

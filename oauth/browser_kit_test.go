@@ -72,8 +72,8 @@ func (s *site) newBrowser(t *testing.T) *browser {
 	}
 	address := s.http.Listener.Addr().String()
 	transport := &http.Transport{
-		DialTLS: func(network, _ string) (net.Conn, error) {
-			return tls.Dial(network, address, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the server of this test
+		DialTLSContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(ctx, network, address)
 		},
 	}
 	t.Cleanup(transport.CloseIdleConnections)
@@ -180,7 +180,7 @@ func (b *browser) send(r *http.Request) *page {
 // formMayReach reports whether the page lets a form, or a redirect after it, go
 // to an address.
 func (p *page) formMayReach(to *url.URL) bool {
-	for _, directive := range strings.Split(p.Header.Get("Content-Security-Policy"), ";") {
+	for directive := range strings.SplitSeq(p.Header.Get("Content-Security-Policy"), ";") {
 		fields := strings.Fields(directive)
 		if len(fields) == 0 || fields[0] != "form-action" {
 			continue

@@ -154,3 +154,19 @@ type overloaded struct{ *people }
 func (overloaded) SignIn(context.Context, string, string) (oauth.Account, error) {
 	return oauth.Account{}, fmt.Errorf("all hands: %w", oauth.ErrBusy)
 }
+
+// Signing in again and again for this once does not end what is remembered.
+func TestManySignInsOfOneAccount(t *testing.T) {
+	s := newSite(t, func(c *config) { c.Limits.Rates.SignInPerPair.Points = -1 })
+	a, b := s.newApp("app.example.org"), s.newBrowser(t)
+	for range 19 {
+		b.start(a, "prompt", "login").signIn().is(http.StatusOK, "/consent")
+		s.clock.advance(time.Second)
+	}
+	b.managed()
+	for range 19 {
+		s.clock.advance(time.Second)
+		b.start(a, "prompt", "login").signIn().is(http.StatusOK, "/consent")
+	}
+	b.section("").is(http.StatusOK, "alice.example.com")
+}

@@ -109,7 +109,7 @@ func TestPromptLogin(t *testing.T) {
 	b.start(a).signIn("remember", "1").submit("/consent").code(a)
 	p := b.start(a, "prompt", "login").is(http.StatusOK, "/sign-in")
 	// To pick the account that is signed in is not enough.
-	picked := p.link("/accounts?").submit("/account", "account", string(alice))
+	picked := b.visit("/oauth/authorize/accounts?"+p.URL.RawQuery).submit("/account", "account", string(alice))
 	picked.is(http.StatusOK, "/sign-in")
 	picked.signIn().code(a)
 }

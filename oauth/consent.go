@@ -54,5 +54,5 @@ func (v *visit) consentPost() error {
 	if !slices.Contains(granted, scope.Atproto) {
 		return v.refuse(codeAccessDenied, "the user has refused")
 	}
-	return v.grant(did, granted)
+	return v.grant(did, did, granted)
 }

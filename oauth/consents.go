@@ -30,14 +30,14 @@ func consentKey(account, actor syntax.DID, clientID string) string {
 
 // consentNeeded reports whether the user has to be asked: the client wants it or
 // cannot prove who it is, or it asks for more than what was granted before.
-func (v *visit) consentNeeded(did syntax.DID) (bool, error) {
+func (v *visit) consentNeeded(account, actor syntax.DID) (bool, error) {
 	if !v.client.trusted() || v.req.Params.Prompt == promptConsent {
 		return true, nil
 	}
 	var given consent
 	err := v.view(v.r.Context(), func(docs storage.Docs) error {
 		given = consent{}
-		_, err := load(docs, kindConsent, consentKey(did, did, v.client.ID), &given)
+		_, err := load(docs, kindConsent, consentKey(account, actor, v.client.ID), &given)
 		return err
 	})
 	if errors.Is(err, storage.ErrNotFound) {
@@ -54,7 +54,7 @@ func (v *visit) consentNeeded(did syntax.DID) (bool, error) {
 	return false, nil
 }
 
-// newConsentChange is what a request that is granted changes in a consent.
+// consentChange is what a request that is granted changes in a consent.
 type consentChange struct {
 	key       string
 	client    string
@@ -63,9 +63,9 @@ type consentChange struct {
 	now       time.Time
 }
 
-// newConsent prepares what grant writes, nil for clients whose ID anybody can
+// newConsentChange prepares what grant writes, nil for clients whose ID anybody can
 // use: what was granted to one of them says nothing about the next.
-func (v *visit) newConsent(account, actor syntax.DID, granted []string) *consentChange {
+func (v *visit) newConsentChange(account, actor syntax.DID, granted []string) *consentChange {
 	if v.client.Class == clients.Loopback {
 		return nil
 	}

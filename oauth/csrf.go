@@ -30,9 +30,13 @@ func (s *Server) csrfValid(d *device, context, token string) bool {
 }
 
 // checkNavigation refuses what is not a person going to a page: a frame, a
-// script, an image. Headers that old browsers do not send may be absent.
+// script, an image, or a browser that looks ahead. Headers that old browsers do
+// not send may be absent.
 func (s *Server) checkNavigation(r *http.Request) error {
 	h := r.Header
+	if r.Method == http.MethodHead || strings.HasPrefix(h.Get("Sec-Purpose"), "prefetch") {
+		return errForbidden
+	}
 	if !oneOf(h, "Sec-Fetch-Mode", "navigate") || !oneOf(h, "Sec-Fetch-Dest", "document") ||
 		!oneOf(h, "Sec-Fetch-Site", "same-origin", "same-site", "cross-site", "none") ||
 		!oneOf(h, "Origin", s.cfg.Issuer) {

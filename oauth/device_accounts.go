@@ -27,8 +27,8 @@ const maxListed = 200
 // sign-in during an authorization is the request.
 const managerContext = "manager"
 
-// signIn says that somebody has proved to be an account on a device. If the
-// device is to remember it the document is "device/DID", else
+// signIn says that somebody has proved to be an account on a device: an account
+// for itself, or the actor for others. If the device is to remember it the document is "device/DID", else
 // "device/DID/context", and good in that context alone.
 type signIn struct {
 	Account    syntax.DID `json:"account"`
@@ -138,8 +138,7 @@ func (s *Server) fresh(si *signIn, context string, maxAge time.Duration) bool {
 	return si.Context == context || s.now().Sub(si.Proved) < min(maxAge, s.cfg.Limits.SignInFresh)
 }
 
-// putSignIn records a sign-in. If the device remembers too many accounts, the
-// one that was signed in to longest ago is signed out.
+// putSignIn records a sign-in. If the device has too many, the oldest goes.
 func putSignIn(docs storage.Docs, device string, si *signIn) error {
 	found, err := docs.ScanDocs(kindDeviceAccount, within(device))
 	if err != nil {
@@ -155,8 +154,13 @@ func putSignIn(docs storage.Docs, device string, si *signIn) error {
 	}
 	if len(others) >= maxDeviceAccounts {
 		oldest := slices.MinFunc(others, func(a, b signIn) int { return a.Proved.Compare(b.Proved) })
-		if err := signOut(docs, device, oldest.Account); err != nil {
+		if err := docs.DeleteDoc(kindDeviceAccount, oldest.key(device)); err != nil {
 			return err
+		}
+		if oldest.Remembered {
+			if err := docs.DeleteDoc(kindAccountDevice, string(oldest.Account)+"/"+device); err != nil {
+				return err
+			}
 		}
 	}
 	if err := replace(docs, kindDeviceAccount, si.key(device), si.Expires, si); err != nil || !si.Remembered {

@@ -70,7 +70,7 @@ func (v *visit) sendExport() error {
 			// The status is sent. What was promised is cut off, so that the
 			// browser does not take a part for the whole.
 			v.cfg.Logger.ErrorContext(ctx, "oauth: export", "err", err)
-			panic(http.ErrAbortHandler)
+			panic(http.ErrAbortHandler) //nolint:forbidigo // how net/http is told to cut the connection
 		}
 		return nil
 	}

@@ -28,8 +28,8 @@ func (v *visit) newSignInPage() *ui.SignInPage {
 		Frame: v.frame(nil), Form: v.newForm("sign-in"), MethodForm: v.newForm("method"),
 		Identifier: v.value(ui.FieldIdentifier), Remember: v.ticked(ui.FieldRemember), RememberOffered: true,
 	}
-	if v.req != nil {
-		page.Back = v.link("accounts")
+	if v.req != nil && v.req.Params.LoginHint == "" && v.req.Params.Prompt != promptLogin {
+		page.Back = v.link("")
 	}
 	if hint := v.hintShown(); hint != "" {
 		page.Identifier, page.IdentifierFixed = hint, true
@@ -190,7 +190,7 @@ func (v *visit) backoffName(identifier string) (string, error) {
 			if err != nil {
 				return err
 			}
-			known = known || si.Identifier == hash(identifier)
+			known = known || si.Identifier == hash(identifier) || string(si.Account) == identifier
 		}
 		return nil
 	})
