@@ -354,6 +354,25 @@ func TestModerationServiceToken(t *testing.T) {
 			t.Errorf("%s: %v, want %d %s", c.name, err, c.status, c.errName)
 		}
 	}
+	// All methods of moderators, and no other one of this namespace.
+	for _, m := range srv.Methods() {
+		if !strings.HasPrefix(m.NSID(), "com.atproto.admin.") {
+			continue
+		}
+		verb, in := http.MethodPost, any(map[string]any{})
+		if m.Type() == "query" {
+			verb, in = http.MethodGet, nil
+			params.Set("dids", string(alice.DID))
+		}
+		_, err := srv.Call(t.Context(), verb, m.NSID(), params, http.Header{"Authorization": {token(string(mod.DID), mod.Key, m.NSID())}}, in)
+		want := pass
+		if authMatrix()[m.NSID()].class == authAdmin {
+			want = badToken
+		}
+		if got := authAnswer(err); got != want {
+			t.Errorf("%s by the moderation service: %q (%v), want %q", m.NSID(), got, err, want)
+		}
+	}
 	// Methods of the administrator alone.
 	const adminMethod = "com.atproto.admin.deleteAccount"
 	in := map[string]any{"did": alice.DID}

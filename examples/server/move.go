@@ -8,11 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
@@ -35,6 +35,8 @@ type mover struct {
 	ask func(prompt string) (string, error)
 	// say shows progress.
 	say func(format string, args ...any)
+	// idle is how long a transfer may stand still.
+	idle time.Duration
 }
 
 // moveIn is the command "account move-in".
@@ -46,6 +48,7 @@ func (a *admin) moveIn(ctx context.Context, args []string) error {
 	m := &mover{
 		invite: func(ctx context.Context) (string, error) { return a.newInvite(ctx, 1) },
 		say:    func(format string, args ...any) { fmt.Fprintf(a.out, format+"\n", args...) },
+		idle:   transferIdle,
 	}
 	if m.moveState, err = loadMove(a.set.dataDir, id.did); err != nil {
 		return err
@@ -59,11 +62,11 @@ func (a *admin) moveIn(ctx context.Context, args []string) error {
 	if len(args) > 1 && len(m.Here.Refresh) == 0 {
 		m.Handle = args[1]
 	}
-	m.here = &peer{base: a.base, client: &http.Client{}, header: http.Header{}, tokens: &m.Here}
+	m.here = &peer{base: a.base, client: noRedirects(nil), header: http.Header{}, tokens: &m.Here}
 	if a.bypassKey != "" {
 		m.here.header.Set("X-Ratelimit-Bypass", a.bypassKey)
 	}
-	m.there = &peer{base: m.From, client: &http.Client{Transport: newTransport(a.set)}, tokens: &m.There}
+	m.there = &peer{base: m.From, client: noRedirects(newTransport(a.set)), tokens: &m.There}
 	if m.plc, err = identity.NewPLCClient(cmp.Or(a.set.plcURL, a.base), nil); err != nil {
 		return err
 	}
@@ -260,22 +263,15 @@ func (m *mover) copyRepo(ctx context.Context) error {
 	if err != nil || rev == m.Rev {
 		return err
 	}
-	resp, err := m.there.send(ctx, http.MethodGet, "com.atproto.sync.getRepo", "Bearer "+m.There.Access, url.Values{"did": {m.DID}}, "", nil)
+	n, err := m.transfer(ctx, "com.atproto.sync.getRepo", url.Values{"did": {m.DID}}, "com.atproto.repo.importRepo", nil)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	body := &countingReader{r: resp.Body}
-	done, err := m.here.send(ctx, http.MethodPost, "com.atproto.repo.importRepo", "Bearer "+m.Here.Access, nil, "application/vnd.ipld.car", body)
-	if err != nil {
-		return errors.Join(err, body.err)
-	}
-	done.Body.Close()
 	status, err := m.statusHere(ctx)
 	if err != nil {
 		return err
 	}
-	m.say("   %d records, %d bytes", status.IndexedRecords, body.n)
+	m.say("   %d records, %d bytes", status.IndexedRecords, n)
 	m.Rev = rev
 	return m.save()
 }
@@ -296,22 +292,6 @@ type accountStatus struct{ IndexedRecords, ExpectedBlobs, ImportedBlobs int64 }
 
 func (m *mover) statusHere(ctx context.Context) (out accountStatus, err error) {
 	return out, m.here.get(ctx, "com.atproto.server.checkAccountStatus", nil, &out)
-}
-
-// countingReader remembers how much was read, and what went wrong.
-type countingReader struct {
-	r   io.Reader
-	n   int64
-	err error
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	if err != nil && err != io.EOF {
-		c.err = err
-	}
-	return n, err
 }
 
 // blobPage is how many blobs are asked for at once.
@@ -369,21 +349,6 @@ func (m *mover) copyBlob(ctx context.Context, c string) (found bool, err error) 
 }
 
 func (m *mover) tryBlob(ctx context.Context, c string) (found bool, err error) {
-	resp, err := m.there.send(ctx, http.MethodGet, "com.atproto.sync.getBlob", "Bearer "+m.There.Access, url.Values{"did": {m.DID}, "cid": {c}}, "", nil)
-	if isAnswer(err, "BlobNotFound", "BlobTakendown", "InvalidRequest") { // the last is how the reference server says so
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer resp.Body.Close()
-	contentType := cmp.Or(resp.Header.Get("Content-Type"), "application/octet-stream")
-	body := &countingReader{r: resp.Body}
-	done, err := m.here.send(ctx, http.MethodPost, "com.atproto.repo.uploadBlob", "Bearer "+m.Here.Access, nil, contentType, body)
-	if err != nil {
-		return false, errors.Join(err, body.err)
-	}
-	defer done.Body.Close()
 	var out struct {
 		Blob struct {
 			Ref struct {
@@ -391,10 +356,12 @@ func (m *mover) tryBlob(ctx context.Context, c string) (found bool, err error) {
 			}
 		}
 	}
-	if err := json.NewDecoder(io.LimitReader(done.Body, maxPeerAnswer)).Decode(&out); err != nil {
-		return false, err
+	_, err = m.transfer(ctx, "com.atproto.sync.getBlob", url.Values{"did": {m.DID}, "cid": {c}}, "com.atproto.repo.uploadBlob", &out)
+	var refused sourceError
+	if errors.As(err, &refused) && isAnswer(err, "BlobNotFound", "BlobTakendown", "InvalidRequest") { // the last is how the reference server says so
+		return false, nil
 	}
-	return out.Blob.Ref.Link == c, nil
+	return out.Blob.Ref.Link == c, err
 }
 
 // copyPreferences brings the preferences here. A server that has none to give

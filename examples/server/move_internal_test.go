@@ -6,17 +6,23 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
+	atid "github.com/bluesky-social/indigo/atproto/identity"
+	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"github.com/pdskit/pdskit/identity"
 	"github.com/pdskit/pdskit/pds"
@@ -75,7 +81,7 @@ func (m *move) start(transport http.RoundTripper) *mover {
 		m.t.Fatal(err)
 	}
 	state.From, state.Old = m.from.URL, string(m.account.Handle)
-	client := &http.Client{Transport: transport}
+	client := noRedirects(transport)
 	v := &mover{
 		moveState: state,
 		here:      &peer{base: m.to.URL, client: client, tokens: &state.Here},
@@ -93,7 +99,8 @@ func (m *move) start(transport http.RoundTripper) *mover {
 			}
 			return "", fmt.Errorf("nobody knows an answer to %q", prompt)
 		},
-		say: func(format string, args ...any) { fmt.Fprintf(&m.said, format+"\n", args...) },
+		say:  func(format string, args ...any) { fmt.Fprintf(&m.said, format+"\n", args...) },
+		idle: transferIdle,
 	}
 	return v
 }
@@ -236,8 +243,12 @@ func TestMoveInIsResumed(t *testing.T) {
 	t.Parallel()
 	from := pdstest.New(t)
 	to := from.Another(func(c *pds.Config) { c.InviteRequired = true })
+	step := int64(1)
+	if testing.Short() {
+		step = 5
+	}
 	total := int64(1)
-	for n := int64(1); n <= total; n++ {
+	for n := int64(1); n <= total; n += step {
 		for _, after := range []bool{false, true} {
 			m := newMoveTest(t, from, to, fmt.Sprintf("user%d%v", n, after))
 			blobs := m.fill(2)
@@ -370,6 +381,135 @@ func TestMoveInOfATakendownAccount(t *testing.T) {
 	}
 	if _, err := to.Call(t.Context(), http.MethodGet, "com.atproto.sync.getBlob", url.Values{"did": {string(a.DID)}, "cid": {blobs[0]}}, nil, nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// ownDocuments is a directory in which one did:web names whatever server its
+// owner says.
+type ownDocuments struct {
+	pds.Directory
+	did syntax.DID
+
+	mu  *sync.Mutex // guards following field
+	doc **atid.DIDDocument
+}
+
+func (d ownDocuments) get() *atid.DIDDocument {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return *d.doc
+}
+
+func (d ownDocuments) LookupDID(ctx context.Context, did syntax.DID) (*atid.Identity, error) {
+	if did != d.did {
+		return d.Directory.LookupDID(ctx, did)
+	}
+	id := atid.ParseIdentity(d.get())
+	return &id, nil
+}
+
+func (d ownDocuments) Refresh(ctx context.Context, did syntax.DID) (*atid.Identity, error) {
+	if did != d.did {
+		return d.Directory.Refresh(ctx, did)
+	}
+	return d.LookupDID(ctx, did)
+}
+
+// A did:web moves when its owner has changed the document; until then the move
+// waits.
+func TestMoveInOfADocumentOfOnesOwn(t *testing.T) {
+	t.Parallel()
+	const did = syntax.DID("did:web:eve.example.org")
+	dir := ownDocuments{did: did, mu: new(sync.Mutex), doc: new(*atid.DIDDocument)}
+	with := func(cfg *pds.Config) {
+		own := dir
+		own.Directory = cfg.Directory
+		cfg.Directory = own
+	}
+	from := pdstest.New(t, with)
+	to := from.Another(with)
+	publish := func(srv *pdstest.PDS, handle, key string) {
+		pub, err := atcrypto.ParsePublicDIDKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir.mu.Lock()
+		defer dir.mu.Unlock()
+		*dir.doc = &atid.DIDDocument{
+			DID: did, AlsoKnownAs: []string{"at://" + handle},
+			VerificationMethod: []atid.DocVerificationMethod{{
+				ID: did.String() + "#atproto", Type: "Multikey", Controller: did.String(), PublicKeyMultibase: pub.Multibase(),
+			}},
+			Service: []atid.DocService{{ID: "#atproto_pds", Type: "AtprotoPersonalDataServer", ServiceEndpoint: srv.URL}},
+		}
+	}
+	stored, err := from.Server.CreateAccount(t.Context(), pds.NewAccount{
+		DID: did, Handle: "eve.test", Email: "eve@example.com", Password: "password of eve",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(from, "eve.test", stored.KeyID)
+	a := &pdstest.Account{PDS: from, DID: did, Handle: "eve.test", Email: "eve@example.com", Password: "password of eve"}
+	a.Login()
+	a.Post("com.atproto.server.activateAccount", nil, nil)
+	m := &move{t: t, from: from, to: to, account: a, dataDir: t.TempDir()}
+	blobs := m.fill(1)
+	before := a.Export()
+	m.answers = map[string]func() string{
+		"Password": func() string { return a.Password },
+		"Press":    func() string { return "" }, // too early
+	}
+	if err := m.run(http.DefaultTransport); err == nil || !strings.Contains(err.Error(), "activate the account here") {
+		t.Fatal(err)
+	}
+	m.answers["Press"] = func() string {
+		_, key, _ := strings.Cut(m.said.String(), "did:key:")
+		publish(to, "eve.pds2.test", "did:key:"+strings.Fields(key)[0])
+		return ""
+	}
+	if err := m.run(http.DefaultTransport); err != nil {
+		t.Fatal(err)
+	}
+	m.check(before, blobs)
+}
+
+// A server that stands still ends the transfer, and one that sends the client
+// elsewhere gets nothing there.
+func TestMoveTransfer(t *testing.T) {
+	t.Parallel()
+	stalled := make(chan struct{})
+	t.Cleanup(func() { close(stalled) })
+	var elsewhere atomic.Int64
+	old := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/elsewhere":
+			elsewhere.Add(1)
+		case r.URL.Query().Get("redirect") != "":
+			http.Redirect(w, r, "/elsewhere", http.StatusFound)
+		default:
+			_, _ = io.WriteString(w, "some")
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-stalled:
+			case <-r.Context().Done():
+			}
+		}
+	}))
+	t.Cleanup(old.Close)
+	here := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	t.Cleanup(here.Close)
+	client := noRedirects(nil)
+	m := &mover{
+		moveState: new(moveState), idle: 50 * time.Millisecond,
+		here: &peer{base: here.URL, client: client}, there: &peer{base: old.URL, client: client},
+	}
+	if _, err := m.transfer(t.Context(), "a.b.c", nil, "d.e.f", nil); !errors.Is(err, errIdle) {
+		t.Errorf("a transfer that stands still: %v", err)
+	}
+	var refused *peerError
+	if _, err := m.transfer(t.Context(), "a.b.c", url.Values{"redirect": {"1"}}, "d.e.f", nil); !errors.As(err, &refused) || refused.status != http.StatusFound || elsewhere.Load() != 0 {
+		t.Errorf("a redirect: %v, %d requests", err, elsewhere.Load())
 	}
 }
 

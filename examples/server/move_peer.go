@@ -158,6 +158,14 @@ func (p *peer) signedIn(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
+// noRedirects returns a client that sends tokens nowhere else.
+func noRedirects(transport http.RoundTripper) *http.Client {
+	return &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
 // isUnder reports whether a handle is one that a server gives out.
 func isUnder(handle string, domains []string) bool {
 	return slices.ContainsFunc(domains, func(d string) bool { return strings.HasSuffix(handle, d) })
