@@ -85,6 +85,8 @@ func TestBadOverlay(t *testing.T) {
 		"field":    fstest.MapFS{"welcome.html": file(`{{define "title"}}{{end}}{{define "content"}}{{.Nothing}}{{end}}`)},
 		"text":     fstest.MapFS{"welcome.html": file(`{{define "title"}}{{t "no.such.text"}}{{end}}{{define "content"}}{{end}}`)},
 		"context":  fstest.MapFS{"welcome.html": file(`{{define "title"}}{{end}}{{define "content"}}<a href="{{if .Host}}"{{end}}>{{end}}`)},
+		"added":    fstest.MapFS{"guestbook.html": file(`{{define "title"}}{{.`)},
+		"shared":   fstest.MapFS{"icons.html": file(`{{define "icon"}}`)},
 		"content":  fstest.MapFS{"welcome.html": file(`{{define "title"}}{{end}}`)},
 		"broken":   brokenFS{},
 	} {

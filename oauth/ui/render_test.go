@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/net/html"
@@ -307,4 +308,19 @@ func TestOwnDomainIsShownWhereItIsProven(t *testing.T) {
 	if body := render(t, r, p); !strings.Contains(body, "https://alice.test/.well-known/atproto-did") || !strings.Contains(body, "_atproto.alice.test") {
 		t.Error("the instructions do not show the domain")
 	}
+}
+
+func TestConcurrentRendering(t *testing.T) {
+	r := renderer(t, ui.Options{})
+	var wg sync.WaitGroup
+	for range 4 {
+		for _, s := range samples() {
+			wg.Go(func() {
+				if err := r.Render(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil), s.Status, s.Page); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	wg.Wait()
 }

@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 )
 
 //go:embed templates/*.html assets locales/*.json
@@ -48,13 +49,17 @@ type Renderer struct {
 	locales       []Locale
 	defaultLocale string
 	assets        *assets
-	templates     map[string]map[string]*template.Template // by locale and page
+	templates     map[string]map[string]parsed // by locale and page
 }
+
+// parsed gives a template, which it parses when it is asked for the first time:
+// most servers show few of the pages, in few of the languages.
+type parsed func() (*template.Template, error)
 
 var _ UI = (*Renderer)(nil)
 
-// New returns a Renderer. It fails if the options are wrong or if a template
-// does not work with an empty page.
+// New returns a Renderer. It fails if the options are wrong, or if with the
+// overlay a template does not work with an empty page.
 func New(o Options) (*Renderer, error) {
 	if err := o.Branding.check(); err != nil {
 		return nil, fmt.Errorf("ui: %w", err)
@@ -78,10 +83,9 @@ func New(o Options) (*Renderer, error) {
 	if r.templates, err = r.parse(o.Overlay, &o.Branding); err != nil {
 		return nil, fmt.Errorf("ui: %w", err)
 	}
-	for _, p := range emptyPages() {
-		p.Common().Locale = r.defaultLocale
-		if err := r.execute(&bytes.Buffer{}, p); err != nil {
-			return nil, fmt.Errorf("ui: template %s: %w", p.Name(), err)
+	if o.Overlay != nil {
+		if err := r.tryAll(); err != nil {
+			return nil, err
 		}
 	}
 	return r, nil
@@ -134,11 +138,31 @@ func (r *Renderer) Assets() http.Handler {
 }
 
 func (r *Renderer) execute(b *bytes.Buffer, p Page) error {
-	t := r.templates[p.Common().Locale][p.Name()]
-	if t == nil {
+	get := r.templates[p.Common().Locale][p.Name()]
+	if get == nil {
 		return errors.New("there is none")
 	}
+	t, err := get()
+	if err != nil {
+		return err
+	}
 	return t.ExecuteTemplate(b, "layout.html", p)
+}
+
+// tryAll parses every template and executes those of this package's pages.
+func (r *Renderer) tryAll() error {
+	for name, get := range r.templates[r.defaultLocale] {
+		if _, err := get(); err != nil {
+			return fmt.Errorf("ui: template %s: %w", name, err)
+		}
+	}
+	for _, p := range emptyPages() {
+		p.Common().Locale = r.defaultLocale
+		if err := r.execute(&bytes.Buffer{}, p); err != nil {
+			return fmt.Errorf("ui: template %s: %w", p.Name(), err)
+		}
+	}
+	return nil
 }
 
 // emptyPages returns one of each page of this package.
@@ -158,7 +182,7 @@ var sharedTemplates = []string{"layout.html", "partials.html", "icons.html"}
 
 // parse returns the templates of all pages, one set for each locale, whose
 // functions know the language.
-func (r *Renderer) parse(over fs.FS, b *Branding) (map[string]map[string]*template.Template, error) {
+func (r *Renderer) parse(over fs.FS, b *Branding) (map[string]map[string]parsed, error) {
 	names, err := templateNames(over)
 	if err != nil {
 		return nil, err
@@ -171,24 +195,31 @@ func (r *Renderer) parse(over fs.FS, b *Branding) (map[string]map[string]*templa
 		}
 		text[name] = string(data)
 	}
-	out := map[string]map[string]*template.Template{}
+	out := map[string]map[string]parsed{}
 	for _, l := range r.locales {
-		out[l.Tag] = map[string]*template.Template{}
-		shared := template.New("").Funcs(r.funcs(l.Tag, b))
-		for _, name := range sharedTemplates {
-			if _, err := shared.New(name).Parse(text[name]); err != nil {
-				return nil, err
+		shared := sync.OnceValues(func() (*template.Template, error) {
+			t := template.New("").Funcs(r.funcs(l.Tag, b))
+			for _, name := range sharedTemplates {
+				if _, err := t.New(name).Parse(text[name]); err != nil {
+					return nil, err
+				}
 			}
-		}
+			return t, nil
+		})
+		out[l.Tag] = map[string]parsed{}
 		for _, name := range names {
-			t, err := shared.Clone()
-			if err != nil {
-				return nil, err
-			}
-			if _, err := t.New(name).Parse(text[name]); err != nil {
-				return nil, err
-			}
-			out[l.Tag][strings.TrimSuffix(name, ".html")] = t
+			out[l.Tag][strings.TrimSuffix(name, ".html")] = sync.OnceValues(func() (*template.Template, error) {
+				base, err := shared()
+				if err != nil {
+					return nil, err
+				}
+				t, err := base.Clone()
+				if err != nil {
+					return nil, err
+				}
+				_, err = t.New(name).Parse(text[name])
+				return t, err
+			})
 		}
 	}
 	return out, nil
