@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Runs clients and consumers of others against our server: the official
-# TypeScript clients against the example server, and indigo's relay.
+# TypeScript clients against the example server, OAuth clients with a browser,
+# and indigo's relay.
 #
-#   e2e/run.sh [clients|relay]...    both without an argument
+#   e2e/run.sh [clients|oauth|relay]...    all without an argument
 #
 # Needs go, node and npm. A node that is too old is left alone: a newer one is
 # installed below this folder.
@@ -38,13 +39,24 @@ clients() {
 	PDSKIT_E2E_BIN=$PWD/bin node --test --test-reporter=spec --test-concurrency=3 clients/*.test.mjs
 }
 
+oauth() {
+	CGO_ENABLED=0 go build -C .. -o e2e/bin/ ./e2e/plc ./examples/server
+	CGO_ENABLED=0 go build -C .. -o e2e/bin/oauth-server ./e2e/oauth/server
+	CGO_ENABLED=0 go build -C oauth/indigo -o ../../bin/oauth-indigo .
+	find_node
+	install clients
+	install oauth
+	# Clients leave timers behind, which nobody waits for.
+	PDSKIT_E2E_BIN=$PWD/bin node --test --test-reporter=spec --test-force-exit oauth/all.test.mjs
+}
+
 relay() {
 	CGO_ENABLED=0 go test -C relay -count=1 "$@" ./...
 }
 
 parts=("$@")
 if ((${#parts[@]} == 0)); then
-	parts=(clients relay)
+	parts=(clients oauth relay)
 	# Compiling the relay takes longest: begin while packages are installed.
 	relay -run '^$' >/dev/null 2>&1 &
 fi
@@ -52,8 +64,8 @@ fi
 failed=()
 for part in "${parts[@]}"; do
 	case $part in
-	clients | relay) ;;
-	*) echo "usage: e2e/run.sh [clients|relay]..." >&2; exit 2 ;;
+	clients | oauth | relay) ;;
+	*) echo "usage: e2e/run.sh [clients|oauth|relay]..." >&2; exit 2 ;;
 	esac
 	printf '\n--- %s\n' "$part"
 	# Not "... || failed+=": behind that, errors would not end the part.

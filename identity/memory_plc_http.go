@@ -31,8 +31,9 @@ func (p *MemoryPLC) Transport() http.RoundTripper { return &handlerTransport{han
 
 // ServeHTTP answers POST /:did, GET /:did, /:did/data, /:did/log,
 // /:did/log/audit, /:did/log/last, /export and /_health as the real directory
-// does. Errors are {"message": text}.
+// does, also to pages of any origin. Errors are {"message": text}.
 func (p *MemoryPLC) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Access-Control-Allow-Origin", "*")
 	did, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	switch {
 	case r.Method == http.MethodPost && rest == "" && did != "":

@@ -43,12 +43,10 @@ Stop it with Ctrl-C. For a public server see "go run ./examples/server help".
 }
 
 // withPLC answers the routes of a PLC directory (/did:plc:... and /export) and
-// leaves all others to the server. Browsers may read them from anywhere, as
-// they may read the real directory.
+// leaves all others to the server.
 func withPLC(directory *identity.MemoryPLC, server http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/did:plc:") || r.URL.Path == "/export" {
-			w.Header().Set("Access-Control-Allow-Origin", "*")
 			directory.ServeHTTP(w, r)
 			return
 		}

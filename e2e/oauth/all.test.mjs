@@ -1,0 +1,5 @@
+// One process for all, since they share the servers and the browser.
+
+import './node-clients.mjs'
+import './browser-clients.mjs'
+import './indigo.mjs'
