@@ -48,7 +48,9 @@ type NewAccount struct {
 	// DID, if set, is an identity that exists already. The caller has made
 	// sure that whoever asks controls it. The account is created deactivated,
 	// without any event, and is deleted after three days unless it is
-	// activated. Empty: a new did:plc is made.
+	// activated; but it is active at once with the did:web of the server's own
+	// host or of one under HandleDomains, whose document this server serves.
+	// Empty: a new did:plc is made.
 	DID syntax.DID
 
 	// Email and Password may be empty: such an account belongs to a group, a
@@ -157,7 +159,9 @@ func (s *Server) newCreation(ctx context.Context, a NewAccount) (*creation, erro
 // its owner to import the repository and to point the DID document here.
 func (s *Server) bringIdentity(ctx context.Context, c *creation) (err error) {
 	now := c.account.CreatedAt
-	c.account.DeactivatedAt, c.account.DeleteAfter = now, now.Add(migrationTTL)
+	if !s.servesDocument(c.account.DID) {
+		c.account.DeactivatedAt, c.account.DeleteAfter = now, now.Add(migrationTTL)
+	}
 	c.account.TokensAfter = now // tokens of an account that the DID had here before are dead
 	c.key, c.keyRef, err = s.reservedKey(ctx, c.account.DID)
 	if errors.Is(err, storage.ErrNotFound) {
@@ -170,6 +174,17 @@ func (s *Server) bringIdentity(ctx context.Context, c *creation) (err error) {
 	}
 	c.account.KeyID, err = keyIDOf(c.key)
 	return err
+}
+
+// servesDocument reports whether this server serves the document of a DID, and
+// so answers for its account without asking anybody.
+func (s *Server) servesDocument(did syntax.DID) bool {
+	host, web := strings.CutPrefix(string(did), "did:web:")
+	if !web {
+		return false
+	}
+	host = strings.ReplaceAll(host, "%3A", ":")
+	return host == s.public.Host || s.isHandleHost(host)
 }
 
 // makeIdentity makes a signing key and signs the operation of a new did:plc.
@@ -314,7 +329,7 @@ func (s *Server) putNewAccount(tx storage.Tx, c *creation, a *storage.Account) e
 }
 
 // createBrought makes an account that brings its DID: everything in one
-// Update, silently.
+// Update, silently unless it is active.
 func (s *Server) createBrought(ctx context.Context, c *creation) error {
 	first, err := s.firstCommit(ctx, c.account.DID, c.key)
 	if err != nil {
@@ -329,11 +344,18 @@ func (s *Server) createBrought(ctx context.Context, c *creation) error {
 		if err := s.scheduleDeletion(tx, &acct); err != nil {
 			return err
 		}
-		if err := markMigration(tx, acct.DID); err != nil {
-			return err
+		if !acct.Active() {
+			if err := markMigration(tx, acct.DID); err != nil {
+				return err
+			}
 		}
 		if err := first.apply(tx, &acct); err != nil {
 			return err
+		}
+		if acct.Active() {
+			if err := first.announce(tx, &acct, cause{actor: acct.DID}); err != nil {
+				return err
+			}
 		}
 		if c.reserved {
 			if err := s.dropReservedKey(tx, acct.DID); err != nil {

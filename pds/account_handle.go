@@ -57,14 +57,8 @@ func (s *Server) setHandle(ctx context.Context, did syntax.DID, text string, adm
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handleTimeout)
 	defer cancel()
-	if s.cfg.Policy != nil {
-		err := s.inLane(ctx, did, func(ctx context.Context, w *writer) error {
-			_, err := w.askAboutStatus(ctx, by, StatusChange{Action: StatusHandle, Handle: h})
-			return err
-		})
-		if err != nil {
-			return err
-		}
+	if err := s.askEarly(ctx, did, by, StatusChange{Action: StatusHandle, Handle: h}); err != nil {
+		return err
 	}
 	old, err := s.holdHandle(ctx, did, h)
 	if err != nil {
@@ -158,6 +152,9 @@ func (s *Server) publishHandle(ctx context.Context, did syntax.DID, h syntax.Han
 			return plcFailure(err)
 		}
 		return nil
+	}
+	if s.servesDocument(did) {
+		return nil // it says what the account says
 	}
 	id, err := s.cfg.Directory.Refresh(ctx, did)
 	if err != nil {

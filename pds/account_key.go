@@ -36,6 +36,9 @@ const keyChangeBatch = 50
 func (s *Server) setSigningKey(ctx context.Context, did syntax.DID, key string, by cause) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyChangeTimeout)
 	defer cancel()
+	if err := s.askEarly(ctx, did, by, StatusChange{Action: StatusKey}); err != nil {
+		return err
+	}
 	a, err := s.beginKeyChange(ctx, did, key)
 	if err != nil {
 		return err
@@ -201,6 +204,9 @@ func (s *Server) publishSigningKey(ctx context.Context, did syntax.DID, key stri
 			return plcFailure(err)
 		}
 		return nil
+	}
+	if s.servesDocument(did) {
+		return nil // it says what the account says
 	}
 	id, err := s.cfg.Directory.Refresh(ctx, did)
 	if err != nil {

@@ -57,6 +57,10 @@ type Config struct {
 	// host.
 	ServiceDID syntax.DID
 
+	// DocumentServices are further services in the document of the server's own
+	// did:web, by the part of their id after the "#".
+	DocumentServices map[string]identity.Service
+
 	// HandleDomains are the domains under which accounts get handles, each
 	// with a leading dot. Default: "." and the host of PublicURL, or ".test"
 	// if that is localhost.

@@ -69,6 +69,18 @@ type Write struct {
 	added []Op
 }
 
+// askEarly asks the policy about a change of an account that is prepared outside
+// of the account's lane, see StatusAction.early.
+func (s *Server) askEarly(ctx context.Context, did syntax.DID, by cause, c StatusChange) error {
+	if s.cfg.Policy == nil {
+		return nil
+	}
+	return s.inLane(ctx, did, func(ctx context.Context, w *writer) error {
+		_, err := w.askAboutStatus(ctx, by, c)
+		return err
+	})
+}
+
 // askAboutStatus asks the policy about a change of the account itself.
 func (w *writer) askAboutStatus(ctx context.Context, by cause, c StatusChange) (*State, error) {
 	c.Account = w.account

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -258,25 +260,33 @@ type didService struct {
 }
 
 // serveDIDDocument serves the did:web document of the server on its own host,
-// and that of an account on the host that its DID names.
+// and that of an account on the host that its DID names. The server's own DID may
+// be that of an account as well.
 func (s *Server) serveDIDDocument(w http.ResponseWriter, r *http.Request) {
 	doc := didDocument{
 		Context: []string{"https://www.w3.org/ns/did/v1", "https://w3id.org/security/multikey/v1"},
 		ID:      "did:web:" + strings.ReplaceAll(strings.ToLower(r.Host), ":", "%3A"),
 		Service: []didService{{"#atproto_pds", "AtprotoPersonalDataServer", s.public.String()}},
 	}
-	if doc.ID != string(s.cfg.ServiceDID) {
-		a, err := s.accountByIdentifier(r.Context(), doc.ID)
-		if err != nil && !isAccountNotFound(err) {
-			s.log.ErrorContext(r.Context(), "looking up an account failed", "error", err)
-			writeText(w, http.StatusInternalServerError, "Internal Server Error")
-			return
+	own := doc.ID == string(s.cfg.ServiceDID)
+	if own {
+		for _, name := range slices.Sorted(maps.Keys(s.cfg.DocumentServices)) {
+			service := s.cfg.DocumentServices[name]
+			doc.Service = append(doc.Service, didService{"#" + name, service.Type, service.Endpoint})
 		}
-		// A deactivated account's document is served too: activation reads it.
-		if err != nil || a.TakedownRef != "" {
+	}
+	a, err := s.accountByIdentifier(r.Context(), doc.ID)
+	switch {
+	case err != nil && !isAccountNotFound(err):
+		s.log.ErrorContext(r.Context(), "looking up an account failed", "error", err)
+		writeText(w, http.StatusInternalServerError, "Internal Server Error")
+		return
+	case err != nil || a.TakedownRef != "":
+		if !own {
 			writeText(w, http.StatusNotFound, "Not found")
 			return
 		}
+	default: // a deactivated account's document is served too: activation reads it
 		if a.Handle != "" {
 			doc.AlsoKnownAs = []string{"at://" + string(a.Handle)}
 		}
