@@ -182,7 +182,8 @@ func (b *Branding) variables(assetURL func(string) string) (string, error) {
 	}
 	for name, out := range map[string]*strings.Builder{"Background": &light, "BackgroundDark": &dark} {
 		if address := assetURL(name); address != "" {
-			fmt.Fprintf(out, "--background:url(%q);", address)
+			// What stands on the image needs a ground of its own.
+			fmt.Fprintf(out, "--background:url(%q);--ground:var(--surface);", address)
 		}
 	}
 	return ":root{" + light.String() + "}\n@media (prefers-color-scheme:dark){:root{" + dark.String() + "}}\n", nil

@@ -151,6 +151,9 @@ func TestBranding(t *testing.T) {
 		}
 	}
 	vars := variables(t, r)
+	if vars[0]["ground"] != "var(--surface)" || vars[1]["ground"] != "var(--surface)" {
+		t.Error("the footer has no ground of its own on the image")
+	}
 	found := map[string]bool{}
 	for _, m := range regexp.MustCompile(`/oauth/assets/[^"?)]+\.png`).FindAllString(body+vars[0]["background"]+vars[1]["background"], -1) {
 		w := asset(t, r, m)
