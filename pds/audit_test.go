@@ -177,6 +177,27 @@ func TestAuditRetention(t *testing.T) {
 	}
 }
 
+// A page of the log has at most MaxAuditList entries.
+func TestAuditPages(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t)
+	for range pds.MaxAuditList + 1 {
+		ok(t, srv.Audit(t.Context(), pds.AuditEntry{Action: "x"}, func(context.Context) error { return nil }))
+	}
+	for _, limit := range []int{0, pds.MaxAuditList, pds.MaxAuditList + 1} {
+		page, err := srv.AuditLog(t.Context(), 0, limit)
+		ok(t, err)
+		if len(page) != pds.MaxAuditList || page[len(page)-1].Number != 2 {
+			t.Errorf("limit %d: %d entries", limit, len(page))
+		}
+	}
+	page, err := srv.AuditLog(t.Context(), 2, 0)
+	ok(t, err)
+	if len(page) != 1 || page[0].Number != 1 {
+		t.Errorf("the rest: %+v", page)
+	}
+}
+
 // An entry is there before its action begins, and cut off actions leave theirs.
 func TestAuditComesFirst(t *testing.T) {
 	t.Parallel()

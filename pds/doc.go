@@ -43,7 +43,9 @@
 // A program extends the server by replacing its parts in [Config]; by wrapping
 // it in HTTP middleware (Config.Middleware); by registering methods ([Server.Handle],
 // [Server.Replace]); and by writing through [Server.Apply] and
-// [Server.CreateAccount]. A method gets its caller from xrpc.CallerFrom.
+// [Server.CreateAccount]. A method gets its caller from xrpc.CallerFrom. What an
+// administrator changes by methods of the program's own goes into the audit log
+// by [Server.Audit].
 //
 // # Callers
 //

@@ -168,3 +168,24 @@ func ExampleServer_Handle() {
 	// 200 {"greeting":"Hello, Alice"}
 	// 400 {"error":"InvalidRequest","message":"Who is it?"}
 }
+
+// An administration method of your own runs under an entry of the audit log.
+func ExampleServer_Audit() {
+	ctx := context.Background()
+	store := must(sqlite.OpenMemory(sqlite.Options{}))
+	defer store.Close()
+	srv := must(pds.New(memoryConfig(store)))
+
+	// In a method, actor, client, address and action are those of the request.
+	entry := pds.AuditEntry{Actor: "nightly job", Action: "close account", Subject: "alice.test"}
+	err := srv.Audit(ctx, entry, func(context.Context) error {
+		return xrpc.NewError(http.StatusBadRequest, "StillInUse", "")
+	})
+	fmt.Println(err != nil)
+	for _, e := range must(srv.AuditLog(ctx, 0, 10)) {
+		fmt.Println(e.Number, e.Actor, e.Action, e.Subject, e.Result)
+	}
+	// Output:
+	// true
+	// 1 nightly job close account alice.test StillInUse
+}

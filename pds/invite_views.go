@@ -20,7 +20,9 @@ type inviteView struct {
 	ForAccount string      `json:"forAccount"`
 	CreatedBy  string      `json:"createdBy"`
 	CreatedAt  string      `json:"createdAt"`
-	Uses       []inviteUse `json:"uses"`
+	Uses       []inviteUse `json:"uses"` // at most maxInviteUses
+
+	open bool // it can be used again, if it is not disabled
 }
 
 type inviteUse struct {
@@ -41,6 +43,7 @@ func viewInvite(tx storage.Docs, code string) (*inviteView, error) {
 	v := &inviteView{
 		Code: code, Available: inv.Uses, Disabled: inv.Disabled, ForAccount: inv.ForAccount,
 		CreatedBy: inv.CreatedBy, CreatedAt: formatTime(inv.CreatedAt), Uses: make([]inviteUse, 0, len(uses)),
+		open: inv.Used < inv.Uses,
 	}
 	for _, d := range uses {
 		v.Uses = append(v.Uses, inviteUse{syntax.DID(strings.TrimPrefix(d.Key, code+"/")), string(d.Value)})

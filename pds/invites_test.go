@@ -15,6 +15,7 @@ import (
 
 	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/pds/pdstest"
+	"github.com/pdskit/pdskit/storage"
 )
 
 const (
@@ -290,6 +291,30 @@ func TestInviteCodesOfOneAccountAreBounded(t *testing.T) {
 	}
 	if got := ownCodes(t, srv, b.Access, nil); len(got) != 0 {
 		t.Errorf("a refused call left %d codes", len(got))
+	}
+}
+
+// So many uses of a code are listed; all of them count.
+func TestInviteCodeUsesAreBounded(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t, func(c *pds.Config) { c.InviteRequired = true })
+	const listed = 1000
+	code := giveCodes(t, srv, "", 1, listed+2)[0]
+	for from := 0; from < listed+1; from += 500 {
+		ok(t, srv.Config.Store.Update(t.Context(), func(tx storage.Tx) error {
+			for i := from; i < min(from+500, listed+1); i++ {
+				key := fmt.Sprintf("%s/did:plc:%024d", code, i)
+				if _, err := tx.PutDoc(storage.Doc{Kind: "invite-use", Key: key, Value: []byte("2026-01-02T03:04:05.000Z")}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+	}
+	var out struct{ Codes []inviteCode }
+	srv.Get(listCodesNSID, adminAuth, nil, &out)
+	if len(out.Codes) != 1 || len(out.Codes[0].Uses) != listed {
+		t.Errorf("%d uses", len(out.Codes[0].Uses))
 	}
 }
 

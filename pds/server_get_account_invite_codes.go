@@ -49,7 +49,7 @@ func (s *Server) getAccountInviteCodes() xrpc.Method {
 				return nil, err
 			}
 			codes = slices.DeleteFunc(codes, func(v *inviteView) bool {
-				return v.Disabled || !p.IncludeUsed && len(v.Uses) >= v.Available
+				return v.Disabled || !p.IncludeUsed && !v.open
 			})
 			return &inviteCodesOutput{Codes: codes}, nil
 		})
