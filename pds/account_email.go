@@ -15,7 +15,7 @@ import (
 // What becomes of the e-mail address of an account.
 
 func errEmailInUse() *xrpc.Error {
-	return xrpc.InvalidRequest("This email address is already in use, please use a different email.")
+	return xrpc.InvalidRequest("This email address is already in use, please use a different email.").WithCause(errAddressTaken)
 }
 
 func errInvalidEmail() *xrpc.Error {

@@ -28,7 +28,7 @@ func errUnsupportedEmail() *xrpc.Error {
 	return xrpc.InvalidRequest("This email address is not supported, please use a different email.")
 }
 
-// errAddressTaken is the cause of errEmailTaken.
+// errAddressTaken is the cause of errEmailTaken and errEmailInUse.
 var errAddressTaken = errors.New("pds: e-mail address is taken")
 
 func errEmailTaken(email string) *xrpc.Error {

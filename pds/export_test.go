@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"github.com/pdskit/pdskit/oauth"
 )
 
 // Background work, for tests that do not want to wait for Run.
@@ -40,3 +42,6 @@ func (s *Server) ObserveOnce(ctx context.Context, name string, release bool) (in
 	}
 	return 0, fmt.Errorf("no observer %q", name)
 }
+
+// OAuthAccounts is what the server gives its authorization server.
+func (s *Server) OAuthAccounts() oauth.Accounts { return &oauthAccounts{s} }

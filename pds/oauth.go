@@ -45,6 +45,9 @@ func (s *Server) newOAuth() (*oauth.Server, error) {
 		proxies := append(xrpc.PrivateProxies(), s.cfg.TrustedProxies...)
 		cfg.ClientIP = func(r *http.Request) netip.Addr { return xrpc.ForwardedIP(r, proxies) }
 	}
+	if s.cfg.SignInAlerts {
+		cfg.Hook = s.noteOAuth(cfg.Hook)
+	}
 	if cfg.UI == nil {
 		if cfg.UI, err = ui.New(ui.Options{Branding: s.branding()}); err != nil {
 			return nil, err

@@ -51,6 +51,7 @@ var oauthReasons = map[string]error{
 	"InvalidInviteCode":  oauth.ErrInviteInvalid,
 	"InvalidToken":       oauth.ErrCodeInvalid,
 	"ExpiredToken":       oauth.ErrCodeInvalid,
+	"TokenRequired":      oauth.ErrCodeInvalid,
 }
 
 // asOAuth gives an error the name that package oauth has for it, if it has one.

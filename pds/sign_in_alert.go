@@ -35,7 +35,7 @@ type device struct {
 func requestDevice(ctx context.Context) device {
 	d := device{ip: xrpc.ClientIP(ctx)}
 	if r := xrpc.RequestFrom(ctx); r != nil {
-		d.userAgent = strings.ToValidUTF8(r.UserAgent(), "?")
+		d.userAgent = r.UserAgent()
 	}
 	return d
 }
@@ -53,7 +53,7 @@ func (d device) id() string {
 }
 
 func (d device) String() string {
-	name := strings.ToValidUTF8(d.userAgent[:min(len(d.userAgent), maxDeviceBytes)], "")
+	name := strings.ToValidUTF8(d.userAgent[:min(len(d.userAgent), maxDeviceBytes)], "?")
 	if name == "" {
 		name = "a program without a name"
 	}
