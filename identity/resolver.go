@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	atid "github.com/bluesky-social/indigo/atproto/identity"
 	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"github.com/pdskit/pdskit/internal/lookup"
 )
 
 // What a resolver does where its ResolverConfig says nothing.
@@ -33,9 +34,6 @@ const (
 	// cacheEntryBytes is the memory for documents per entry of CacheSize.
 	// Usual documents are around 1 KiB.
 	cacheEntryBytes = 4 << 10
-	// maxBackground is how many stale entries of a kind are renewed at once;
-	// further ones wait for the next lookup.
-	maxBackground = 32
 	// minRecheck is the least age at which a document and a handle that
 	// contradict each other are fetched again.
 	minRecheck = 5 * time.Second
@@ -106,15 +104,12 @@ type Resolver struct {
 	dns          TXTResolver
 	backupDNS    []TXTResolver
 	allowPrivate bool
-	staleTTL     time.Duration
-	maxTTL       time.Duration
 	errorTTL     time.Duration
 	timeout      time.Duration
 	clock        func() time.Time
 
-	seq     atomic.Uint64 // orders fetches
-	dids    *lookup[syntax.DID, *document]
-	handles *lookup[syntax.Handle, syntax.DID]
+	dids    *lookup.Cache[syntax.DID, *document]
+	handles *lookup.Cache[syntax.Handle, syntax.DID]
 }
 
 var (
@@ -183,22 +178,22 @@ func NewResolver(cfg ResolverConfig) (*Resolver, error) {
 		dns:          cfg.DNS,
 		backupDNS:    cfg.BackupDNS,
 		allowPrivate: cfg.AllowPrivate,
-		staleTTL:     cfg.StaleTTL,
-		maxTTL:       cfg.MaxTTL,
 		errorTTL:     cfg.ErrorTTL,
 		timeout:      cfg.Timeout,
 		clock:        cfg.Clock,
 	}
-	r.dids = &lookup[syntax.DID, *document]{
-		r: r, fetch: r.fetchDocument, notFound: atid.ErrDIDNotFound,
-		cost:  func(d *document) int { return 2 * len(d.raw) }, // raw, and parsed about the same
-		cache: newCache[syntax.DID, *document](cfg.CacheSize, cfg.CacheSize*cacheEntryBytes),
-	}
-	r.handles = &lookup[syntax.Handle, syntax.DID]{
-		r: r, fetch: r.fetchHandle, notFound: atid.ErrHandleNotFound,
-		cost:  func(did syntax.DID) int { return len(did) },
-		cache: newCache[syntax.Handle, syntax.DID](cfg.CacheSize, cfg.CacheSize*cacheEntryBytes),
-	}
+	r.dids = lookup.New(lookup.Config[syntax.DID, *document]{
+		Fetch: r.fetchDocument, NotFound: atid.ErrDIDNotFound,
+		Cost:     func(d *document) int { return 2 * len(d.raw) }, // raw, and parsed about the same
+		StaleTTL: cfg.StaleTTL, MaxTTL: cfg.MaxTTL, ErrorTTL: cfg.ErrorTTL, Clock: cfg.Clock,
+		MaxEntries: cfg.CacheSize, MaxBytes: cfg.CacheSize * cacheEntryBytes,
+	})
+	r.handles = lookup.New(lookup.Config[syntax.Handle, syntax.DID]{
+		Fetch: r.fetchHandle, NotFound: atid.ErrHandleNotFound,
+		Cost:     func(did syntax.DID) int { return len(did) },
+		StaleTTL: cfg.StaleTTL, MaxTTL: cfg.MaxTTL, ErrorTTL: cfg.ErrorTTL, Clock: cfg.Clock,
+		MaxEntries: cfg.CacheSize, MaxBytes: cfg.CacheSize * cacheEntryBytes,
+	})
 	return r, nil
 }
 
@@ -208,11 +203,11 @@ func (r *Resolver) LookupDID(ctx context.Context, did syntax.DID) (*atid.Identit
 	if err := r.checkDID(did); err != nil {
 		return nil, err
 	}
-	d, err := r.dids.get(ctx, did)
+	d, err := r.dids.Get(ctx, did)
 	if err != nil {
 		return nil, err
 	}
-	return r.verified(ctx, d.value, r.handles.get)
+	return r.verified(ctx, d.Value, r.handles.Get)
 }
 
 // LookupHandle implements indigo's Directory. It fails if the handle does not
@@ -222,31 +217,31 @@ func (r *Resolver) LookupHandle(ctx context.Context, handle syntax.Handle) (*ati
 	if err != nil {
 		return nil, err
 	}
-	h, err := r.handles.get(ctx, handle)
+	h, err := r.handles.Get(ctx, handle)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.checkDID(h.value); err != nil {
+	if err := r.checkDID(h.Value); err != nil {
 		return nil, err
 	}
-	d, err := r.dids.get(ctx, h.value)
+	d, err := r.dids.Get(ctx, h.Value)
 	if err != nil {
 		return nil, err
 	}
-	if d.value.declared != handle && r.mayBeOutdated(d.at) {
-		if d, err = r.dids.share(ctx, h.value); err != nil {
+	if d.Value.declared != handle && r.mayBeOutdated(d.At) {
+		if d, err = r.dids.Share(ctx, h.Value); err != nil {
 			return nil, err
 		}
 	}
-	switch d.value.declared {
+	switch d.Value.declared {
 	case handle:
-		ident := d.value.identity
+		ident := d.Value.identity
 		ident.Handle = handle
 		return &ident, nil
 	case "":
-		return nil, fmt.Errorf("%w: %s", atid.ErrHandleNotDeclared, h.value)
+		return nil, fmt.Errorf("%w: %s", atid.ErrHandleNotDeclared, h.Value)
 	}
-	return nil, fmt.Errorf("%w: %s declares %s, not %s", atid.ErrHandleMismatch, h.value, d.value.declared, handle)
+	return nil, fmt.Errorf("%w: %s declares %s, not %s", atid.ErrHandleMismatch, h.Value, d.Value.declared, handle)
 }
 
 // Lookup implements indigo's Directory for either kind of identifier.
@@ -268,17 +263,17 @@ func (r *Resolver) Purge(_ context.Context, id syntax.AtIdentifier) error {
 		if r.checkDID(did) != nil {
 			return nil // never resolved, so never remembered
 		}
-		if d, ok := r.dids.cache.get(did); ok && d.err == nil && d.value.declared != "" {
-			r.handles.forget(d.value.declared)
+		if d, ok := r.dids.Peek(did); ok && d.declared != "" {
+			r.handles.Forget(d.declared)
 		}
-		r.dids.forget(did)
+		r.dids.Forget(did)
 		return nil
 	}
 	handle, err := syntax.ParseHandle(id.String())
 	if err != nil {
 		return fmt.Errorf("%w: %q is neither a DID nor a handle", atid.ErrInvalidHandle, id)
 	}
-	r.handles.forget(handle.Normalize())
+	r.handles.Forget(handle.Normalize())
 	return nil
 }
 
@@ -288,32 +283,32 @@ func (r *Resolver) Refresh(ctx context.Context, did syntax.DID) (*atid.Identity,
 	if err := r.checkDID(did); err != nil {
 		return nil, err
 	}
-	d, err := r.dids.refresh(ctx, did)
+	d, err := r.dids.Refresh(ctx, did)
 	if err != nil {
 		return nil, err
 	}
-	return r.verified(ctx, d.value, r.handles.refresh)
+	return r.verified(ctx, d.Value, r.handles.Refresh)
 }
 
 // Wait blocks until no renewal runs in the background. New lookups may start
 // more.
 func (r *Resolver) Wait() {
-	r.dids.wg.Wait()
-	r.handles.wg.Wait()
+	r.dids.Wait()
+	r.handles.Wait()
 }
 
 // verified returns a copy of the document's identity with its handle, if that
 // leads back to the DID.
-func (r *Resolver) verified(ctx context.Context, d *document, get func(context.Context, syntax.Handle) (cached[syntax.DID], error)) (*atid.Identity, error) {
+func (r *Resolver) verified(ctx context.Context, d *document, get func(context.Context, syntax.Handle) (lookup.Result[syntax.DID], error)) (*atid.Identity, error) {
 	ident := d.identity
 	if d.declared == "" {
 		return &ident, nil
 	}
 	h, err := get(ctx, d.declared)
-	if err == nil && h.value != ident.DID && r.mayBeOutdated(h.at) {
-		h, err = r.handles.share(ctx, d.declared)
+	if err == nil && h.Value != ident.DID && r.mayBeOutdated(h.At) {
+		h, err = r.handles.Share(ctx, d.declared)
 	}
-	if err == nil && h.value == ident.DID {
+	if err == nil && h.Value == ident.DID {
 		ident.Handle = d.declared
 	} else if ctx.Err() != nil {
 		return nil, ctx.Err() // not a verdict on the handle

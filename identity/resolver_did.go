@@ -39,8 +39,8 @@ func (r *Resolver) document(ctx context.Context, did syntax.DID) (*document, err
 	if err := r.checkDID(did); err != nil {
 		return nil, err
 	}
-	d, err := r.dids.get(ctx, did)
-	return d.value, err
+	d, err := r.dids.Get(ctx, did)
+	return d.Value, err
 }
 
 // checkDID refuses what can never resolve, before any cache or request.

@@ -31,8 +31,8 @@ func (r *Resolver) ResolveHandle(ctx context.Context, handle syntax.Handle) (syn
 	if err != nil {
 		return "", err
 	}
-	h, err := r.handles.get(ctx, handle)
-	return h.value, err
+	h, err := r.handles.Get(ctx, handle)
+	return h.Value, err
 }
 
 // VerifyHandle asks DNS and then the web server, past the cache, whether handle
@@ -43,12 +43,12 @@ func (r *Resolver) VerifyHandle(ctx context.Context, handle syntax.Handle, did s
 	if err != nil {
 		return err
 	}
-	h, err := r.handles.refresh(ctx, handle)
+	h, err := r.handles.Refresh(ctx, handle)
 	if err != nil {
 		return err
 	}
-	if h.value != did {
-		return fmt.Errorf("%w: %s leads to %s, not %s", atid.ErrHandleMismatch, handle, h.value, did)
+	if h.Value != did {
+		return fmt.Errorf("%w: %s leads to %s, not %s", atid.ErrHandleMismatch, handle, h.Value, did)
 	}
 	return nil
 }
@@ -69,7 +69,8 @@ func checkHandle(handle syntax.Handle) (syntax.Handle, error) {
 // goes first and its answer counts, even if the web server would say something
 // else; contradictory DNS records are final too.
 func (r *Resolver) fetchHandle(ctx context.Context, handle syntax.Handle) (syntax.DID, error) {
-	did, dnsErr := r.askDNS(ctx, r.dns, handle)
+	name := "_atproto." + handle.String()
+	did, dnsErr := r.askDNS(ctx, r.dns, name)
 	if dnsErr == nil || errors.Is(dnsErr, errAmbiguousTXT) {
 		return did, dnsErr
 	}
@@ -78,7 +79,7 @@ func (r *Resolver) fetchHandle(ctx context.Context, handle syntax.Handle) (synta
 		return did, nil
 	}
 	for _, dns := range r.backupDNS {
-		did, err := r.askDNS(ctx, dns, handle)
+		did, err := r.askDNS(ctx, dns, name)
 		if err == nil || errors.Is(err, errAmbiguousTXT) {
 			return did, err
 		}
@@ -90,12 +91,13 @@ func (r *Resolver) fetchHandle(ctx context.Context, handle syntax.Handle) (synta
 	return "", webErr
 }
 
-func (r *Resolver) askDNS(ctx context.Context, dns TXTResolver, handle syntax.Handle) (syntax.DID, error) {
+// askDNS asks for the DID in the TXT records of a name.
+func (r *Resolver) askDNS(ctx context.Context, dns TXTResolver, name string) (syntax.DID, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	records, err := dns.LookupTXT(ctx, "_atproto."+handle.String())
+	records, err := dns.LookupTXT(ctx, name)
 	if isNoSuchHost(err) {
-		return "", fmt.Errorf("%w: no DNS record for %s", atid.ErrHandleNotFound, handle)
+		return "", fmt.Errorf("%w: no DNS record %s", atid.ErrHandleNotFound, name)
 	}
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", atid.ErrHandleResolutionFailed, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 	"github.com/ipfs/go-cid"
@@ -78,6 +79,8 @@ type Batch struct {
 	SwapCommit cid.Cid
 
 	Validate Validation
+
+	lexiconsUntil time.Duration // by the clock's Elapsed; zero: none was waited for yet
 
 	dedupe  bool       // createRecord: replace records with the same backlink
 	grant   *scope.Set // what the actor may do for Account; nil: the account's own caller
@@ -226,17 +229,18 @@ func (s *Server) checkRecord(ctx context.Context, b *Batch, p *preparedOp) error
 			return xrpc.InvalidRequest("Legacy blob ref at " + p.path.String())
 		}
 	}
-	if err := s.checkRecordKey(p.path); err != nil {
+	catalog := s.catalogOf(ctx, b, p.Collection)
+	if err := checkRecordKey(catalog, p.path); err != nil {
 		return err
 	}
 	if b.Validate != ValidateNone {
-		known, err := s.cfg.Catalog.ValidateRecord(rec.Value, string(p.Collection), 0)
+		known, err := catalog.ValidateRecord(rec.Value, string(p.Collection), 0)
 		if err != nil {
 			return xrpc.InvalidRequest(fmt.Sprintf("Invalid %s record: %v", p.Collection, err)).WithCause(err)
 		}
 		p.validation = "valid"
 		if !known {
-			if b.Validate == ValidateRequired {
+			if b.Validate == ValidateRequired || s.cfg.Lexicons == LexiconsRequired {
 				return xrpc.InvalidRequest("Unknown lexicon type: " + string(p.Collection))
 			}
 			p.validation = "unknown"

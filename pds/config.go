@@ -143,6 +143,11 @@ type Config struct {
 	// Catalog holds the lexicons. Default: the built-in ones.
 	Catalog *lexicons.Catalog
 
+	// Lexicons says what is done about records whose lexicons Catalog does not
+	// have. Looking for them on the network needs a Directory that is a
+	// [LexiconDirectory]. Default: LexiconsOptimistic.
+	Lexicons LexiconPolicy
+
 	// Middleware, if set, wraps the Server in ListenAndServe and Serve. A
 	// program that serves the Server itself wraps it there.
 	Middleware func(http.Handler) http.Handler
@@ -316,6 +321,7 @@ type Limits struct {
 	AuditEntries     int           // actions that the audit log remembers: 100,000
 	AuditAge         time.Duration // how long it remembers them: 730 days
 	MediaUploadIdle  time.Duration // an upload without progress: 60 s
+	LexiconWait      time.Duration // how long a write waits for lexicons of others: 1 s
 	ProxyCalls       int           // requests to other services at a time: 1,000
 	ProxyCallsEach   int           // of them for one account or address: 100
 	ProxyBytes       int64         // body of such a request, and of its answer: 10 MiB
@@ -366,6 +372,7 @@ func (l *Limits) setDefaults() {
 	def(&l.AuditEntries, 100_000)
 	def(&l.AuditAge, 730*24*time.Hour)
 	def(&l.MediaUploadIdle, 60*time.Second)
+	def(&l.LexiconWait, time.Second)
 	def(&l.ProxyCalls, 1000)
 	def(&l.ProxyCallsEach, 100)
 	def(&l.ProxyBytes, 10<<20)
@@ -444,6 +451,9 @@ func (c *Config) check() (*url.URL, error) {
 			return bad("Crawlers", "%q must be a URL such as https://relay.example.com", u)
 		}
 		crawlers = append(crawlers, p.Host)
+	}
+	if c.Lexicons < LexiconsOptimistic || c.Lexicons > LexiconsRequired {
+		return bad("Lexicons", "%d is no policy", c.Lexicons)
 	}
 	if p := c.ImageURLPattern; p != "" && (strings.Count(p, "%s") != 3 || strings.Count(p, "%") != 3) {
 		return bad("ImageURLPattern", "%q must have %%s three times", p)

@@ -35,6 +35,9 @@ func (s *Server) newOAuth() (*oauth.Server, error) {
 	cfg.Issuer, cfg.Audience, cfg.Secret = s.public.String(), s.cfg.ServiceDID.String(), secret
 	cfg.Store, cfg.Accounts, cfg.Clock = storage.DocsOf(s.store), &oauthAccounts{s}, s.clock.Now
 	cfg.DevMode = cfg.DevMode || s.cfg.DevMode
+	if cfg.Lexicons == nil && s.lexicons != nil {
+		cfg.Lexicons = s.lexicons.resolver
+	}
 	if cfg.Transport == nil {
 		cfg.Transport = s.cfg.Transport
 	}

@@ -1,6 +1,7 @@
 package pds_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"io"
@@ -163,4 +164,17 @@ func names(h http.Header) (out []string) {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// roundTrip is a function as a transport.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// changed returns a body with other bytes.
+func changed(t *testing.T, body io.ReadCloser, change func([]byte) []byte) io.ReadCloser {
+	t.Helper()
+	data, err := io.ReadAll(body)
+	ok(t, err)
+	return io.NopCloser(bytes.NewReader(change(data)))
 }

@@ -118,19 +118,20 @@ func (s *Server) resolve(ctx context.Context, to *upstream) error {
 	if err != nil {
 		return errNoProxyDID(err)
 	}
-	to.url, err = s.serviceURL(id.GetServiceEndpoint(to.service))
+	to.url, err = serviceURL(id.GetServiceEndpoint(to.service), s.cfg.DevMode)
 	return err
 }
 
-// serviceURL returns scheme and host of an endpoint in a DID document.
-func (s *Server) serviceURL(endpoint string) (string, error) {
+// serviceURL returns scheme and host of an endpoint in a DID document. Plain
+// http is for development.
+func serviceURL(endpoint string, devMode bool) (string, error) {
 	u, err := url.Parse(endpoint)
 	switch {
 	case endpoint == "":
 		return "", errNoProxyURL()
 	case err != nil:
 		return "", errNoProxyURL().WithCause(err)
-	case u.Host == "" || u.User != nil || u.Scheme != "https" && !(u.Scheme == "http" && s.cfg.DevMode):
+	case u.Host == "" || u.User != nil || u.Scheme != "https" && !(u.Scheme == "http" && devMode):
 		return "", errNoProxyURL()
 	}
 	return (&url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}).String(), nil

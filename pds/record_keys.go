@@ -11,12 +11,13 @@ import (
 	"github.com/pdskit/pdskit/repo"
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
+	"github.com/pdskit/pdskit/xrpc/lexicons"
 )
 
 // checkRecordKey compares a record key with the key type of its collection's
 // schema, if that is known.
-func (s *Server) checkRecordKey(path storage.RecordPath) error {
-	if _, err := s.cfg.Catalog.CheckRecordKey(string(path.Collection), string(path.RKey)); err != nil {
+func checkRecordKey(catalog *lexicons.Catalog, path storage.RecordPath) error {
+	if _, err := catalog.CheckRecordKey(string(path.Collection), string(path.RKey)); err != nil {
 		return xrpc.InvalidRequest(fmt.Sprintf("Invalid record key for %s: %v", path.Collection, err)).WithCause(err)
 	}
 	if hasExplicitSlur(string(path.RKey)) {

@@ -57,12 +57,13 @@ type Server struct {
 	passwords *passwordHasher
 	firehose  *firehose
 	exports   *spoolPool
-	imports   chan struct{} // one element for each import that runs
-	importing sync.Map      // of syntax.DID: the accounts whose imports run
-	inPolicy  sync.Map      // of syntax.DID: the accounts about which the policy is being asked
-	refreshes xrpc.Limiter  // of lookups that a bad signature causes
-	calls     *callSlots    // of other services
-	merges    *callSlots    // of answers that are merged
+	imports   chan struct{}    // one element for each import that runs
+	importing sync.Map         // of syntax.DID: the accounts whose imports run
+	inPolicy  sync.Map         // of syntax.DID: the accounts about which the policy is being asked
+	refreshes xrpc.Limiter     // of lookups that a bad signature causes
+	calls     *callSlots       // of other services
+	merges    *callSlots       // of answers that are merged
+	lexicons  *foreignLexicons // nil: nobody can be asked
 }
 
 // New makes a server from a configuration. It returns an error that names the
@@ -90,6 +91,9 @@ func New(cfg Config) (*Server, error) {
 		calls:     newCallSlots(cfg.Limits.ProxyCalls, cfg.Limits.ProxyCallsEach),
 	}
 	s.firehose = newFirehose(s.store, s.clock, s.log, cfg.Limits)
+	if s.lexicons, err = s.newForeignLexicons(); err != nil {
+		return nil, err
+	}
 	if !cfg.WithoutOAuth {
 		if s.oauth, err = s.newOAuth(); err != nil {
 			return nil, err

@@ -19,8 +19,9 @@ type network struct {
 	plc   *identity.MemoryPLC
 	clock *Clock
 
-	mu      sync.Mutex // guards following field
+	mu      sync.Mutex // guards following 2 fields
 	members []member
+	txt     map[string][]string
 }
 
 type member struct {
@@ -75,7 +76,24 @@ func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// LookupTXT knows no name.
+// SetTXT makes the test network's DNS answer with TXT records for a name, such
+// as "_atproto.alice.example.com", or, without records, know it no more.
+func (p *PDS) SetTXT(name string, records ...string) {
+	n := p.network
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.txt == nil {
+		n.txt = make(map[string][]string)
+	}
+	n.txt[name] = records
+}
+
+// LookupTXT knows the names of SetTXT.
 func (n *network) LookupTXT(_ context.Context, name string) ([]string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if records := n.txt[name]; len(records) > 0 {
+		return records, nil
+	}
 	return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 }

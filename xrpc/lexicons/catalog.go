@@ -31,6 +31,8 @@ var ErrExists = errors.New("lexicons: the catalog has a schema of this NSID")
 // first asked for. A Catalog is safe for concurrent use, [Catalog.Add]
 // included.
 type Catalog struct {
+	base *Catalog // fixed at creation; may be nil
+
 	mu      sync.RWMutex // guards following 3 fields
 	sources map[string]string
 	files   map[string]*file                        // parsed for validation
@@ -59,6 +61,15 @@ func Empty() *Catalog {
 	}
 }
 
+// Over returns a catalog without schemas of its own that finds in base what it
+// does not have: for schemas that are to be forgotten again. What is added to
+// it does not get into base.
+func Over(base *Catalog) *Catalog {
+	c := Empty()
+	c.base = base
+	return c
+}
+
 // Add checks a schema file and adds it. References need not be resolvable
 // yet. It returns [ErrExists] if the catalog has a schema of that NSID, which
 // it then keeps.
@@ -73,6 +84,9 @@ func (c *Catalog) Add(schema []byte) error {
 	f, err := compile(c, sf.ID, string(schema))
 	if err != nil {
 		return err
+	}
+	if c.base != nil && c.base.Has(sf.ID) {
+		return fmt.Errorf("%w: %s", ErrExists, sf.ID)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,8 +109,11 @@ func (c *Catalog) Has(nsid string) bool {
 // descriptions.
 func (c *Catalog) Source(nsid string) (json.RawMessage, bool) {
 	c.mu.RLock()
-	defer c.mu.RUnlock()
 	s, ok := c.sources[nsid]
+	c.mu.RUnlock()
+	if !ok && c.base != nil {
+		return c.base.Source(nsid)
+	}
 	return json.RawMessage(s), ok
 }
 
@@ -104,8 +121,13 @@ func (c *Catalog) Source(nsid string) (json.RawMessage, bool) {
 // time of the call.
 func (c *Catalog) NSIDs() iter.Seq[string] {
 	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return slices.Values(slices.Sorted(maps.Keys(c.sources)))
+	names := slices.Collect(maps.Keys(c.sources))
+	c.mu.RUnlock()
+	if c.base != nil {
+		names = slices.AppendSeq(names, c.base.NSIDs())
+	}
+	slices.Sort(names)
+	return slices.Values(slices.Compact(names))
 }
 
 // Resolve returns a definition in the form of package lexicon of indigo. ref
@@ -131,6 +153,9 @@ func (c *Catalog) indigoDefs(nsid string) (map[string]lexicon.SchemaDef, error) 
 	c.mu.RUnlock()
 	if ok {
 		return defs, nil
+	}
+	if !known && c.base != nil {
+		return c.base.indigoDefs(nsid)
 	}
 	if !known {
 		return nil, fmt.Errorf("lexicons: schema not found: %s", nsid)
@@ -162,6 +187,9 @@ func (c *Catalog) file(nsid string) (*file, error) {
 	f, ok := c.files[nsid]
 	source, known := c.sources[nsid]
 	c.mu.RUnlock()
+	if !known && c.base != nil {
+		return c.base.file(nsid)
+	}
 	if ok || !known {
 		return f, nil
 	}

@@ -1,51 +1,51 @@
-package identity
+package lookup
 
 import (
 	"sync"
 	"time"
 )
 
-// cached is what one fetch gave: a value or an error.
-type cached[V any] struct {
+// entry is what one fetch gave: a value or an error.
+type entry[V any] struct {
 	value V
 	err   error
 	at    time.Time // when the fetch ended
 	retry time.Time // when to renew at the earliest, after a failure to
-	seq   uint64    // when it began, in the resolver's order
+	seq   uint64    // when it began, in the cache's order
 	cost  int       // bytes
 	gone  bool      // purged: a miss that keeps older fetches out
 }
 
-// cache is an LRU with a limit of entries and one of bytes. It is safe for
-// concurrent use.
-type cache[K comparable, V any] struct {
+// lru forgets what was not used for longest when it has too many entries or
+// bytes. It is safe for concurrent use.
+type lru[K comparable, V any] struct {
 	maxEntries, maxBytes int // fixed at creation
 
 	mu      sync.Mutex // guards following 3 fields
-	entries map[K]*cacheNode[K, V]
-	root    cacheNode[K, V] // ring; root.next is the newest
+	entries map[K]*lruNode[K, V]
+	root    lruNode[K, V] // ring; root.next is the newest
 	bytes   int
 }
 
-type cacheNode[K comparable, V any] struct {
-	prev, next *cacheNode[K, V]
+type lruNode[K comparable, V any] struct {
+	prev, next *lruNode[K, V]
 	key        K
-	entry      cached[V]
+	entry      entry[V]
 }
 
-func newCache[K comparable, V any](maxEntries, maxBytes int) *cache[K, V] {
-	c := &cache[K, V]{maxEntries: maxEntries, maxBytes: maxBytes, entries: make(map[K]*cacheNode[K, V])}
+func newLRU[K comparable, V any](maxEntries, maxBytes int) *lru[K, V] {
+	c := &lru[K, V]{maxEntries: maxEntries, maxBytes: maxBytes, entries: make(map[K]*lruNode[K, V])}
 	c.root.prev, c.root.next = &c.root, &c.root
 	return c
 }
 
 // get returns the entry of key and marks it used; purged ones are not found.
-func (c *cache[K, V]) get(key K) (cached[V], bool) {
+func (c *lru[K, V]) get(key K) (entry[V], bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := c.entries[key]
 	if n == nil || n.entry.gone {
-		return cached[V]{}, false
+		return entry[V]{}, false
 	}
 	c.unlink(n)
 	c.link(n)
@@ -53,7 +53,7 @@ func (c *cache[K, V]) get(key K) (cached[V], bool) {
 }
 
 // put stores an entry unless the cache holds the result of a later fetch.
-func (c *cache[K, V]) put(key K, e cached[V]) {
+func (c *lru[K, V]) put(key K, e entry[V]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := c.entries[key]
@@ -64,7 +64,7 @@ func (c *cache[K, V]) put(key K, e cached[V]) {
 		c.bytes -= n.entry.cost
 		c.unlink(n)
 	} else {
-		n = &cacheNode[K, V]{key: key}
+		n = &lruNode[K, V]{key: key}
 		c.entries[key] = n
 	}
 	n.entry = e
@@ -78,11 +78,11 @@ func (c *cache[K, V]) put(key K, e cached[V]) {
 	}
 }
 
-func (c *cache[K, V]) unlink(n *cacheNode[K, V]) {
+func (c *lru[K, V]) unlink(n *lruNode[K, V]) {
 	n.prev.next, n.next.prev = n.next, n.prev
 }
 
-func (c *cache[K, V]) link(n *cacheNode[K, V]) {
+func (c *lru[K, V]) link(n *lruNode[K, V]) {
 	n.prev, n.next = &c.root, c.root.next
 	n.prev.next, n.next.prev = n, n
 }
