@@ -64,6 +64,9 @@ func (s *Server) mint(ctx context.Context, sess *session, now time.Time) (string
 		claims.Actor = &actorClaim{Subject: sess.Actor}
 	}
 	token, err := jose.Sign(signer, typAccess, claims)
+	if err == nil && len(token) > MaxJWTBytes {
+		return "", errorf(codeInvalidScope, "the scope is too long for an access token")
+	}
 	sess.TokenHash = hash(token)
 	return token, err
 }

@@ -342,6 +342,13 @@ func TestAttack10_RequestURI(t *testing.T) {
 			t.Errorf("%d codes for one request", codes)
 		}
 	})
+	fetched := len(e.web.fetched)
+	defer func() {
+		if n := len(e.web.fetched); n != fetched {
+			t.Errorf("made-up requests have fetched %v", e.web.fetched[fetched:])
+		}
+	}()
+	other.id = "https://unknown.example.org/client.json"
 	for name, uri := range map[string]string{
 		"made up":   "urn:ietf:params:oauth:request_uri:req-" + strings.Repeat("0", 32),
 		"empty":     "",
@@ -351,7 +358,10 @@ func TestAttack10_RequestURI(t *testing.T) {
 		"too long":  "urn:ietf:params:oauth:request_uri:req-" + strings.Repeat("0", 33),
 		"traversal": "urn:ietf:params:oauth:request_uri:../../" + strings.Repeat("0", 32),
 	} {
-		t.Run(name, func(t *testing.T) { isGone(t, e.srv.Open(ctx, a.id, uri, "dev-1")) })
+		t.Run(name, func(t *testing.T) {
+			isGone(t, e.srv.Open(ctx, a.id, uri, "dev-1"))
+			isGone(t, e.srv.Open(ctx, other.id, uri, "dev-1"))
+		})
 	}
 }
 

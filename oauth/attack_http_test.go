@@ -95,7 +95,8 @@ func TestAttack43_Floods(t *testing.T) {
 		"random clients": {
 			limit: newClients,
 			send: func(e *env, i int) answer {
-				r := httptest.NewRequest(http.MethodPost, issuer+"/oauth/par", strings.NewReader(fmt.Sprintf("client_id=https://client%d.example.org/x", i)))
+				path := []string{"/oauth/par", "/oauth/token", "/oauth/revoke"}[i%3]
+				r := httptest.NewRequest(http.MethodPost, issuer+path, strings.NewReader(fmt.Sprintf("client_id=https://client%d.example.org/x", i)))
 				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 				return e.do(r)
 			},

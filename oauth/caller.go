@@ -40,11 +40,16 @@ func (c *caller) is(clientID string, auth clientAuth, jkt string) bool {
 
 // readCaller checks the DPoP proof, if there is one, and the client of a request,
 // which must authenticate if that is wanted.
-func (s *Server) readCaller(r *http.Request, path string, f form, authenticate bool) (*caller, error) {
+func (s *Server) readCaller(w http.ResponseWriter, r *http.Request, path string, f form, authenticate bool) (*caller, error) {
 	ctx := r.Context()
 	proof, err := s.checker.Check(r, s.cfg.Issuer+path, "")
 	if err != nil {
 		return nil, err
+	}
+	if !s.clients.Known(f["client_id"]) {
+		if err := s.limitIP(w, r, "new client", s.cfg.Limits.Rates.NewClientPerIP); err != nil {
+			return nil, err
+		}
 	}
 	found, err := s.client(ctx, f["client_id"])
 	if err != nil {

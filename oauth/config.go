@@ -204,6 +204,9 @@ func (c Config) withDefaults() (Config, error) {
 			return c, errors.New("oauth: a key of Config.OldKeys is not on the curve P-256")
 		}
 	}
+	if err := c.Limits.check(); err != nil {
+		return c, err
+	}
 	c.Limits = c.Limits.withDefaults()
 	or(&c.Audience, c.Resource)
 	if c.Clock == nil {

@@ -1,6 +1,10 @@
 package oauth
 
-import "time"
+import (
+	"fmt"
+	"reflect"
+	"time"
+)
 
 // Limits of sizes that are not configurable.
 const (
@@ -51,7 +55,7 @@ type Rates struct {
 	PARPerIP         Rate // 60 in 1 min
 	PARPerClient     Rate // 600 in 1 min
 	TokenPerIP       Rate // token and revoke, together: 60 in 1 min
-	NewClientPerIP   Rate // pushes of clients whose metadata are not at hand: 20 in 1 min
+	NewClientPerIP   Rate // requests of clients whose metadata are not at hand: 20 in 1 min
 	SignInPerPair    Rate // per identifier and IP: 30 in 5 min
 	SignInPerPairDay Rate // per identifier and IP: 300 in 24 h
 	SignInPerIP      Rate // 100 in 5 min
@@ -103,6 +107,17 @@ func (l Limits) withDefaults() Limits {
 	or(&r.HandleCheckPerIP, Rate{60, time.Minute})
 	or(&r.DevicePerIP, Rate{300, 5 * time.Minute})
 	return l
+}
+
+// check returns an error that names a field with a value below zero.
+func (l Limits) check() error {
+	v := reflect.ValueOf(l)
+	for i := range v.NumField() {
+		if field := v.Field(i); field.CanInt() && field.Int() < 0 {
+			return fmt.Errorf("oauth: Config.Limits.%s is negative", v.Type().Field(i).Name)
+		}
+	}
+	return nil
 }
 
 // or sets what is zero.

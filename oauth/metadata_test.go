@@ -177,6 +177,8 @@ func TestConfig(t *testing.T) {
 		"Config.Secret":                      func(c *oauth.Config) { c.Secret = make([]byte, oauth.MinSecretBytes-1) },
 		"Config.Key":                         func(c *oauth.Config) { c.Key = p384 },
 		"Config.OldKeys":                     func(c *oauth.Config) { c.OldKeys = []*ecdsa.PublicKey{nil} },
+		"Config.Limits.CodeTTL":              func(c *oauth.Config) { c.Limits.CodeTTL = -1 },
+		"Config.Limits.Sessions":             func(c *oauth.Config) { c.Limits.Sessions = -1 },
 		"Config.Limits.NonceRotation":        func(c *oauth.Config) { c.Limits.NonceRotation = 101 * time.Second },
 		"Registered":                         func(c *oauth.Config) { c.Clients = append(c.Clients, []byte(`{}`)) },
 	} {

@@ -49,12 +49,7 @@ func (s *Server) push(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if !s.clients.Known(f["client_id"]) {
-		if err := s.limitIP(w, r, "new client", s.cfg.Limits.Rates.NewClientPerIP); err != nil {
-			return err
-		}
-	}
-	c, err := s.readCaller(r, pathPAR, f, true)
+	c, err := s.readCaller(w, r, pathPAR, f, true)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
 	// Some confidential clients send no assertion here. They may still end a
 	// session, by its DPoP key.
 	silent := f["client_assertion"] == "" && f["client_assertion_type"] == ""
-	c, err := s.readCaller(r, pathRevoke, f, !silent)
+	c, err := s.readCaller(w, r, pathRevoke, f, !silent)
 	if err == nil {
 		err = c.requireProof()
 	}

@@ -33,7 +33,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	c, err := s.readCaller(r, pathToken, f, true)
+	c, err := s.readCaller(w, r, pathToken, f, true)
 	if err == nil {
 		err = c.requireProof()
 	}

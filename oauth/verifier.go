@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -106,6 +105,9 @@ func onceInStore(store storage.DocStore) func(context.Context, *dpop.Proof, time
 // ways to authenticate look at. Else an error is an [*Error], or one of the store
 // or the network, which deserves a status of 500.
 //
+// The path of r.URL must be the one that the client has used: nobody may have
+// stripped a prefix of it.
+//
 // Before it answers, in either case, the resource calls SetNonce and, for an
 // [*Error], Challenge.
 func (v *Verifier) Verify(r *http.Request) (*Token, error) {
@@ -141,7 +143,7 @@ func (v *Verifier) Verify(r *http.Request) (*Token, error) {
 
 // checkProof checks the DPoP proof of a request that comes with a token.
 func (v *Verifier) checkProof(r *http.Request, token, jkt string, now time.Time) error {
-	address := v.resource + (&url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath}).EscapedPath()
+	address := v.resource + r.URL.EscapedPath()
 	proof, err := v.checker.Check(r, address, dpop.TokenHash(token))
 	switch bad, ok := errors.AsType[*dpop.Error](err); {
 	case ok:

@@ -108,6 +108,17 @@ func TestRemoteVerifier(t *testing.T) {
 	_, err = a.useAt(v, got.access)
 	requireError(t, err, 401, "invalid_token")
 
+	t.Run("scope too long for a token", func(t *testing.T) {
+		e.in(t)
+		long := "atproto"
+		for i := range 200 {
+			long += fmt.Sprintf(" repo:com.example.collection%d.with.a.long.name", i)
+		}
+		a := e.newApp("long.example.org")
+		a.publish(object{"scope": long})
+		code := a.authorized("scope", long, "code_challenge", challengeOf(verifier+"3"))
+		a.exchange(code, "code_verifier", verifier+"3").is(400, "invalid_scope")
+	})
 	t.Run("stateful tokens", func(t *testing.T) {
 		e := newEnv(t)
 		a := e.newApp("app.example.org")
