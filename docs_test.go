@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/pdskit/pdskit/identity"
+	"github.com/pdskit/pdskit/oauth"
+	"github.com/pdskit/pdskit/oauth/scope"
 	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/repo"
 	"github.com/pdskit/pdskit/storage"
@@ -96,6 +98,16 @@ var constants = map[string]any{
 	"storage.MaxTxTime":                storage.MaxTxTime,
 	"sqlite.DefaultReadConns":          sqlite.DefaultReadConns,
 	"blobs.MaxKeyBytes":                bytesOf(blobs.MaxKeyBytes),
+	"oauth.MaxParameterBytes":          bytesOf(oauth.MaxParameterBytes),
+	"oauth.MaxJWTBytes":                bytesOf(oauth.MaxJWTBytes),
+	"oauth.MinSecretBytes":             bytesOf(oauth.MinSecretBytes),
+	"oauth.MaxFactorTries":             oauth.MaxFactorTries,
+	"scope.MaxLength":                  bytesOf(scope.MaxLength),
+	"scope.MaxGrantedLength":           bytesOf(scope.MaxGrantedLength),
+	"scope.MaxScopes":                  scope.MaxScopes,
+	"scope.MaxParams":                  scope.MaxParams,
+	"scope.MaxPermissionSetSize":       bytesOf(scope.MaxPermissionSetSize),
+	"scope.MaxPermissions":             scope.MaxPermissions,
 	"pds.MaxStateReads":                pds.MaxStateReads,
 	"pds.MaxStateWrites":               pds.MaxStateWrites,
 	"pds.MaxStateBytes":                bytesOf(pds.MaxStateBytes),
@@ -173,7 +185,7 @@ func TestOperatingListsConstants(t *testing.T) {
 			t.Errorf("docs/operating.md lists %s, which is not checked", name)
 		}
 	}
-	for _, dir := range []string{"repo", "storage", "storage/sqlite", "storage/blobs", "identity", "xrpc", "xrpc/lexicons", "pds"} {
+	for _, dir := range []string{"repo", "storage", "storage/sqlite", "storage/blobs", "identity", "xrpc", "xrpc/lexicons", "oauth", "oauth/scope", "pds"} {
 		for _, name := range exportedConstants(t, dir) {
 			name = path.Base(dir) + "." + name
 			if _, ok := constants[name]; !ok && limitName.MatchString(path.Ext(name)[1:]) && !slices.Contains(notLimits, name) {

@@ -14,8 +14,6 @@ const (
 	// MaxJWTBytes is the most that a DPoP proof, a client assertion or an
 	// access token may hold.
 	MaxJWTBytes = 8 << 10
-	// MaxJTIBytes is the most that the name of a proof or assertion may hold.
-	MaxJTIBytes = 256
 	// MinSecretBytes is how long Config.Secret must be.
 	MinSecretBytes = 32
 )
@@ -25,7 +23,7 @@ const (
 type Limits struct {
 	AccessTTL    time.Duration // life of an access token: 15 min
 	StatelessTTL time.Duration // the same with Config.Stateless: 5 min
-	CodeTTL      time.Duration // life of an authorization code: 60 s
+	CodeTTL      time.Duration // life of an authorization code: 1 min
 
 	RequestTTL time.Duration // life of a pushed request, counted again when it is opened: 5 min
 	RequestMax time.Duration // its life in total: 30 min
@@ -36,7 +34,7 @@ type Limits struct {
 	ConfidentialRefresh time.Duration // life of each of its refresh tokens: 90 days
 	Sessions            int           // sessions of one account, then the one longest unused ends: 500
 
-	NonceRotation  time.Duration // a DPoP nonce is good for two to three of these, 1 to 100 s: 60 s
+	NonceRotation  time.Duration // a DPoP nonce is good for two to three of these, 1 to 100 s: 1 min
 	ChallengeReuse time.Duration // a used code_challenge is refused for: 24 h
 	SignInFresh    time.Duration // a sign-in is asked for again after: 7 days
 	SignInOnce     time.Duration // life of a sign-in without "remember me": 15 min
