@@ -132,6 +132,8 @@ func TestFactorsNeedThePassword(t *testing.T) {
 	p = p.submit("/factors/enrol", "password", alicePassword).is(http.StatusOK, "/factors/confirm")
 	// And not again soon.
 	p.submit("/factors/confirm", "code", "000000").is(http.StatusBadRequest, "/factors/confirm")
+	s.clock.advance(14 * time.Minute)
+	p.b.section("/factors").submit("/factors/confirm", "code", "000000").is(http.StatusBadRequest, "/factors/confirm")
 }
 
 // A factor that looks at the device, as the interface lets it.

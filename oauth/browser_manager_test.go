@@ -184,6 +184,7 @@ func TestManagerDeactivate(t *testing.T) {
 	if account, _ := s.people.Account(t.Context(), alice); account.Status != oauth.Deactivated {
 		t.Errorf("the account is %s", account.Status)
 	}
+	s.clock.advance(time.Hour)
 	p.submit("/reactivate").is(http.StatusOK, "alice.example.com")
 	if account, _ := s.people.Account(t.Context(), alice); account.Status != oauth.Active {
 		t.Errorf("the account is %s", account.Status)

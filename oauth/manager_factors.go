@@ -47,16 +47,18 @@ func (v *visit) newFactorsPage() (*ui.ManagerFactorsPage, error) {
 	return page, nil
 }
 
-// changeFactors runs a change of the second factors, for which the password has
-// to be fresh. New recovery codes are in the answer and nowhere else, so there
-// is no redirect to a page that would show them.
-func (v *visit) changeFactors(notice string, change func() (codes []string, err error)) error {
+// changeFactors runs a change of the second factors. New recovery codes are in
+// the answer and nowhere else, so there is no redirect to a page that would show
+// them.
+func (v *visit) changeFactors(needPassword bool, notice string, change func() (codes []string, err error)) error {
 	page, err := v.newFactorsPage()
 	if err != nil {
 		return err
 	}
-	if ok, err := v.confirmed(page, false); !ok {
-		return err
+	if needPassword {
+		if ok, err := v.confirmed(page, false); !ok {
+			return err
+		}
 	}
 	codes, err := change()
 	if err != nil {
@@ -77,24 +79,25 @@ func (v *visit) changeFactors(notice string, change func() (codes []string, err 
 
 // managerEnrol begins to add an authenticator app.
 func (v *visit) managerEnrol() error {
-	return v.changeFactors("", func() ([]string, error) { return nil, v.factors().Enrol(v.r.Context(), v.owner.Account) })
+	return v.changeFactors(true, "", func() ([]string, error) { return nil, v.factors().Enrol(v.r.Context(), v.owner.Account) })
 }
 
-// managerFactorConfirm ends it with a first code.
+// managerFactorConfirm ends it with a first code. The password was asked for at
+// the beginning, a quarter of an hour ago at most.
 func (v *visit) managerFactorConfirm() error {
-	return v.changeFactors(ui.NoticeFactorAdded, func() ([]string, error) {
+	return v.changeFactors(false, ui.NoticeFactorAdded, func() ([]string, error) {
 		return v.factors().Confirm(v.r.Context(), v.owner.DID, cut(v.field(ui.FieldName), maxFactorName), v.field(ui.FieldCode))
 	})
 }
 
 // managerFactorRemove takes a factor away.
 func (v *visit) managerFactorRemove() error {
-	return v.changeFactors(ui.NoticeFactorRemoved, func() ([]string, error) {
+	return v.changeFactors(true, ui.NoticeFactorRemoved, func() ([]string, error) {
 		return nil, v.factors().Remove(v.r.Context(), v.owner.DID, v.field(ui.FieldFactor))
 	})
 }
 
 // managerRecovery makes new recovery codes.
 func (v *visit) managerRecovery() error {
-	return v.changeFactors("", func() ([]string, error) { return v.factors().NewRecovery(v.r.Context(), v.owner.DID) })
+	return v.changeFactors(true, "", func() ([]string, error) { return v.factors().NewRecovery(v.r.Context(), v.owner.DID) })
 }

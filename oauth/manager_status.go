@@ -42,12 +42,8 @@ func (v *visit) managerDeactivatePost() error {
 
 // managerReactivate takes the account online again.
 func (v *visit) managerReactivate() error {
-	page := v.newDeactivatePage()
-	if ok, err := v.confirmed(page, false); !ok {
-		return err
-	}
 	if err := v.cfg.Accounts.(Reactivations).Reactivate(v.r.Context(), v.owner.DID); err != nil {
-		return v.refusedFor(page, err)
+		return v.refusedFor(v.newDeactivatePage(), err)
 	}
 	return v.goTo(v.section("", fieldNotice, ui.NoticeReactivated))
 }
