@@ -94,15 +94,17 @@ func TestEveryTextIsUsedAndEveryUseHasAText(t *testing.T) {
 		}
 	}
 	key := regexp.MustCompile(`^"[a-z]+\.[a-z_.]+"$`)
-	declared := func(n ast.Node) {
-		ast.Inspect(n, func(n ast.Node) bool {
+	declarations(t, func(d ast.Decl) {
+		if _, ok := d.(*ast.FuncDecl); !ok {
+			return
+		}
+		ast.Inspect(d, func(n ast.Node) bool {
 			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING && key.MatchString(lit.Value) {
 				used[strings.Trim(lit.Value, `"`)] = true
 			}
 			return true
 		})
-	}
-	functions(t, declared)
+	})
 	for _, c := range coded {
 		for _, code := range constants(t, c.constants) {
 			for _, suffix := range c.suffixes {

@@ -232,8 +232,8 @@ func text(n *html.Node) string {
 	return b.String()
 }
 
-// declarations calls f with each value and type that this package declares.
-func declarations(t *testing.T, f func(spec ast.Spec)) {
+// declarations calls f with each declaration of this package.
+func declarations(t *testing.T, f func(ast.Decl)) {
 	t.Helper()
 	files, err := filepath.Glob("*.go")
 	if err != nil {
@@ -248,19 +248,27 @@ func declarations(t *testing.T, f func(spec ast.Spec)) {
 			t.Fatal(err)
 		}
 		for _, d := range parsed.Decls {
-			if g, ok := d.(*ast.GenDecl); ok {
-				for _, s := range g.Specs {
-					f(s)
-				}
-			}
+			f(d)
 		}
 	}
+}
+
+// specs calls f with each constant, variable and type of this package.
+func specs(t *testing.T, f func(ast.Spec)) {
+	t.Helper()
+	declarations(t, func(d ast.Decl) {
+		if g, ok := d.(*ast.GenDecl); ok {
+			for _, s := range g.Specs {
+				f(s)
+			}
+		}
+	})
 }
 
 // pageTypes returns the names of the structs that are pages.
 func pageTypes(t *testing.T) []string {
 	var names []string
-	declarations(t, func(spec ast.Spec) {
+	specs(t, func(spec ast.Spec) {
 		if ts, ok := spec.(*ast.TypeSpec); ok && strings.HasSuffix(ts.Name.Name, "Page") && ts.Name.Name != "Page" {
 			names = append(names, ts.Name.Name)
 		}
@@ -274,7 +282,7 @@ func pageTypes(t *testing.T) []string {
 // constants returns the values of the constants whose names begin with prefix.
 func constants(t *testing.T, prefix string) []string {
 	var values []string
-	declarations(t, func(spec ast.Spec) {
+	specs(t, func(spec ast.Spec) {
 		vs, ok := spec.(*ast.ValueSpec)
 		if !ok || len(vs.Values) != 1 || !strings.HasPrefix(vs.Names[0].Name, prefix) {
 			return
@@ -287,27 +295,4 @@ func constants(t *testing.T, prefix string) []string {
 		t.Fatalf("no constants begin with %s", prefix)
 	}
 	return values
-}
-
-// functions calls f with each function that this package declares.
-func functions(t *testing.T, f func(n ast.Node)) {
-	t.Helper()
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
-		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, d := range parsed.Decls {
-			if _, ok := d.(*ast.FuncDecl); ok {
-				f(d)
-			}
-		}
-	}
 }
