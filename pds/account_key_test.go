@@ -195,6 +195,32 @@ func TestSigningKeyChangeUnderWrites(t *testing.T) {
 	}
 }
 
+// The document of a did:web below the server's own domains follows the account.
+func TestChangesOfADocumentThatIsServedHere(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t)
+	did := syntax.DID("did:web:eve.test")
+	_, err := srv.Server.CreateAccount(t.Context(), pds.NewAccount{
+		Handle: "eve.test", DID: did, Email: "eve@example.com", Password: "password of eve",
+	})
+	ok(t, err)
+	a := &pdstest.Account{PDS: srv, DID: did, Handle: "eve.test", Password: "password of eve"}
+	a.Login()
+	a.Post("com.atproto.server.activateAccount", nil, nil)
+	a.CreateRecord("app.bsky.feed.post", aPost("before"))
+	a.Export()
+	key := reserveKey(t, srv, did)
+	ok(t, setSigningKey(t, srv, did, key))
+	a.CreateRecord("app.bsky.feed.post", aPost("after"))
+	a.Export() // verifies with the key in the document
+	ok(t, post(t, srv, updateHandleNSID, "Bearer "+a.Access, map[string]any{"handle": "evelyn.test"}, nil))
+	id, err := srv.Config.Directory.LookupDID(t.Context(), did)
+	ok(t, err)
+	if named, err := id.PublicKey(); err != nil || named.DIDKey() != key || id.AlsoKnownAs[0] != "at://evelyn.test" {
+		t.Errorf("the document says %+v, %v", id, err)
+	}
+}
+
 func TestSigningKeyOfADocumentOfOnesOwn(t *testing.T) {
 	t.Parallel()
 	var dir *fakeDirectory
