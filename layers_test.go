@@ -38,6 +38,8 @@ var layers = map[string][]string{
 	"storage/blobs":       {"storage"},
 	"storage/storagetest": {"storage", "repo"},
 
+	"live/livetest": {"live", "storage", "storage/storagetest"},
+
 	"pds/pdstest": {"repo", "identity", "xrpc", "storage", "oauth", "live", "pds", "storage/sqlite", "storage/blobs"},
 	"examples":    {anything},
 	"e2e":         {anything},

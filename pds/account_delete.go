@@ -90,7 +90,7 @@ func (s *Server) deleteAccountNow(ctx context.Context, did syntax.DID, by cause,
 		if err != nil {
 			return err
 		}
-		return s.store.Update(ctx, func(tx storage.Tx) error {
+		return s.updateWith(ctx, state, func(tx storage.Tx) error {
 			a, err := tx.Account(did)
 			if errors.Is(err, storage.ErrNotFound) || err == nil && a.Pending {
 				return errAccountNotFound()

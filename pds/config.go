@@ -19,6 +19,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"github.com/pdskit/pdskit/identity"
+	"github.com/pdskit/pdskit/live"
 	"github.com/pdskit/pdskit/oauth"
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
@@ -182,6 +183,9 @@ type Config struct {
 	// it thinks of clients. Issuer, Resource, Audience, Store, Accounts, Secret
 	// and Clock are set by this server, the others by it if they are zero.
 	OAuth oauth.Config
+
+	// Live bounds topics and their subscribers, see Server.Live.
+	Live live.Limits
 
 	// Limiter counts requests. Default: none, no rate limits. Use
 	// xrpc.NewMemoryLimiter for a single process.

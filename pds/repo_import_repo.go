@@ -274,7 +274,7 @@ func (st *stager) publish(root cid.Cid) error {
 		}
 		active := w.account.Active()
 		w.loaded, w.tree = false, nil
-		err = st.s.store.Update(ctx, func(tx storage.Tx) error {
+		err = st.s.updateWith(ctx, state, func(tx storage.Tx) error {
 			if err := tx.Apply(&commit); err != nil {
 				return err
 			}

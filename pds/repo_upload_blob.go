@@ -102,7 +102,7 @@ func (s *Server) storeBlob(ctx context.Context, owner syntax.DID, by cause, up *
 	var stored storage.Blob
 	began := false
 	put := func(ctx context.Context, state *State) error {
-		return s.store.Update(ctx, func(tx storage.Tx) (err error) {
+		return s.updateWith(ctx, state, func(tx storage.Tx) (err error) {
 			began = true
 			if err := state.apply(tx); err != nil {
 				return err

@@ -30,7 +30,7 @@ const firstTurns = 50 * time.Millisecond
 
 // Run does the background work of a server until ctx ends, then returns nil:
 // it does jobs (see [Server.Schedule]), calls observers, finishes what a crash
-// interrupted, collects what was deleted, prunes events, removes unused blobs
+// interrupted, collects what was deleted, prunes events and topics, removes unused blobs
 // and tells crawlers of new events. A server works without it, but sends no
 // mail, and nothing is ever cleaned up. Run it once for each Server.
 func (s *Server) Run(ctx context.Context) error {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/pdskit/pdskit/internal/jobs"
 	"github.com/pdskit/pdskit/internal/lane"
+	"github.com/pdskit/pdskit/live"
 	"github.com/pdskit/pdskit/oauth"
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
@@ -56,6 +57,7 @@ type Server struct {
 	mails     *mailTemplates
 	passwords *passwordHasher
 	firehose  *firehose
+	live      *live.Hub
 	exports   *spoolPool
 	imports   chan struct{}    // one element for each import that runs
 	importing sync.Map         // of syntax.DID: the accounts whose imports run
@@ -91,6 +93,11 @@ func New(cfg Config) (*Server, error) {
 		calls:     newCallSlots(cfg.Limits.ProxyCalls, cfg.Limits.ProxyCallsEach),
 	}
 	s.firehose = newFirehose(s.store, s.clock, s.log, cfg.Limits)
+	if s.live, err = live.New(live.Config{
+		Store: storage.DocsOf(s.store), Clock: s.clock, Logger: s.log, Limits: cfg.Live,
+	}); err != nil {
+		return nil, fmt.Errorf("pds: Config.Live: %w", err)
+	}
 	if s.lexicons, err = s.newForeignLexicons(); err != nil {
 		return nil, err
 	}
@@ -233,7 +240,8 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 }
 
 // Shutdown ends event streams with code 1001 and waits for them, as long as
-// ctx lives. It ends neither other requests nor Run.
+// ctx lives, then all subscriptions of topics. It ends neither other requests
+// nor Run.
 //
 // A program that serves the Server itself, behind middleware or beside other
 // routes, does what Serve does: it calls Run in a goroutine; sets the
@@ -241,4 +249,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 // which would cut uploads and streams; and at the end calls Shutdown,
 // http.Server.Shutdown (which leaves streams alone) and then ends Run. See the
 // example.
-func (s *Server) Shutdown(ctx context.Context) error { return s.xrpc.Shutdown(ctx) }
+func (s *Server) Shutdown(ctx context.Context) error {
+	defer s.live.Close()
+	return s.xrpc.Shutdown(ctx)
+}

@@ -115,6 +115,7 @@ type State struct {
 	size   int
 	later  []func(tx storage.Docs) error // other changes
 	failed error                         // a bound that was passed: nothing may be applied
+	news   topicNews                     // what the hub is told when the changes are stored
 }
 
 type docID struct{ kind, key string }
@@ -181,7 +182,13 @@ func (s *Server) updateOnce(ctx context.Context, fn func(*State) error) error {
 		}
 		return err
 	}
-	return s.store.Update(ctx, func(tx storage.Tx) error { return st.apply(tx) })
+	return s.updateWith(ctx, st, func(tx storage.Tx) error { return st.apply(tx) })
+}
+
+// updateWith is an Update in which fn applies st, which may be nil.
+func (s *Server) updateWith(ctx context.Context, st *State, fn func(tx storage.Tx) error) error {
+	defer st.tellHub()
+	return s.store.Update(ctx, fn)
 }
 
 // close ends the use of the State; what it holds stays.
@@ -339,8 +346,9 @@ func (st *State) CancelJob(kind, name string) error {
 	return st.also(0, func(tx storage.Docs) error { return st.s.jobs.Cancel(tx, kind, name) })
 }
 
-// also notes a change that is not one of documents of the extension.
-func (st *State) also(size int, change func(tx storage.Docs) error) error {
+// also notes a change that is not one of documents of the extension, and the
+// topics that it is about.
+func (st *State) also(size int, change func(tx storage.Docs) error, topics ...string) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if err := st.writable(); err != nil {
@@ -348,6 +356,7 @@ func (st *State) also(size int, change func(tx storage.Docs) error) error {
 	}
 	st.size += size
 	st.later = append(st.later, change)
+	st.news.changed = append(st.news.changed, topics...)
 	return st.checkSize()
 }
 

@@ -16,6 +16,7 @@ func (s *Server) tasks() []task {
 		{name: "sweep temporary blobs", every: 10 * time.Minute, destructive: true, run: s.sweepTemporaryBlobs},
 		{name: "find orphaned blobs", every: time.Hour, destructive: true, run: s.sweepOrphanedBlobs},
 		{name: "prune events", every: time.Minute, destructive: true, run: s.pruneEvents},
+		{name: "prune topics", every: time.Minute, destructive: true, run: s.live.Maintain},
 	}
 }
 

@@ -91,7 +91,7 @@ func (s *Server) pipeline(ctx context.Context, did syntax.DID, prepare func(ctx 
 		var refused *xrpc.Error
 		switch {
 		case err == nil && p != nil:
-			err = s.reportPanic(ctx, did, p.settle(ctx, s.store, before))
+			err = s.reportPanic(ctx, did, p.settle(ctx, s, before))
 		case before != nil && (err == nil || errors.As(err, &refused)):
 			// Nothing to store, or a refusal: true only if what it was seen
 			// against is stored.
@@ -156,6 +156,7 @@ func (s *Server) reportPanic(ctx context.Context, did syntax.DID, err error) err
 // pending is a commit that is signed but not yet stored.
 type pending struct {
 	update func(tx storage.Tx) error
+	state  *State // what update applies besides, or nil
 
 	// entered is closed when the store has begun with the commit: whatever is
 	// given to the store from then on comes after it.
@@ -165,8 +166,8 @@ type pending struct {
 	failed  bool          // valid after done
 }
 
-func newPending(update func(tx storage.Tx) error) *pending {
-	return &pending{update: update, entered: make(chan struct{}), done: make(chan struct{})}
+func newPending(state *State, update func(tx storage.Tx) error) *pending {
+	return &pending{update: update, state: state, entered: make(chan struct{}), done: make(chan struct{})}
 }
 
 // hasFailed reports whether the commit is known to have failed.
@@ -184,7 +185,7 @@ func (p *pending) enter() { p.once.Do(func() { close(p.entered) }) }
 // settle stores the commit, after the one before it has entered the store. A
 // caller that is gone does not stop it, since others may build on it. A panic
 // is returned as a *lane.PanicError.
-func (p *pending) settle(ctx context.Context, store storage.Store, before *pending) (err error) {
+func (p *pending) settle(ctx context.Context, s *Server, before *pending) (err error) {
 	if before != nil {
 		<-before.entered
 	}
@@ -196,9 +197,9 @@ func (p *pending) settle(ctx context.Context, store storage.Store, before *pendi
 		p.enter()
 		close(p.done)
 	}()
-	update := p.update
-	p.update = nil // a lane may keep p for long
-	return store.Update(context.WithoutCancel(ctx), func(tx storage.Tx) error {
+	update, state := p.update, p.state
+	p.update, p.state = nil, nil // a lane may keep p for long
+	return s.updateWith(context.WithoutCancel(ctx), state, func(tx storage.Tx) error {
 		p.enter()
 		return update(tx)
 	})
@@ -333,7 +334,7 @@ func (ch *change) withoutCommit() *pending {
 	if !ch.state.changed() {
 		return nil
 	}
-	return newPending(func(tx storage.Tx) error { return ch.state.apply(tx) })
+	return newPending(ch.state, func(tx storage.Tx) error { return ch.state.apply(tx) })
 }
 
 // commitInfo is what a write's answer says of its commit.
@@ -430,7 +431,7 @@ func (w *writer) commit(ctx context.Context, ch *change) (*pending, error) {
 	done = true
 	w.head = head
 	did, s := w.did, w.s
-	return newPending(func(tx storage.Tx) error {
+	return newPending(ch.state, func(tx storage.Tx) error {
 		if err := tx.Apply(&stored); err != nil {
 			return err
 		}

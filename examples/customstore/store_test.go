@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/pdskit/pdskit/internal/jobs/jobstest"
+	"github.com/pdskit/pdskit/live/livetest"
 	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/pds/pdstest"
 	"github.com/pdskit/pdskit/storage"
@@ -26,6 +27,11 @@ func TestStore(t *testing.T) {
 // TestJobs lets the store hold the jobs of a server.
 func TestJobs(t *testing.T) {
 	jobstest.Run(t, func(_ testing.TB, clock storage.Clock) storage.Store { return New(clock) })
+}
+
+// TestLive lets the store hold topics.
+func TestLive(t *testing.T) {
+	livetest.Run(t, func(_ testing.TB, clock storage.Clock) storage.Store { return New(clock) }, livetest.Options{})
 }
 
 // TestServer runs a whole server on the store.

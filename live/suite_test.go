@@ -1,0 +1,28 @@
+package live_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/pdskit/pdskit/live/livetest"
+	"github.com/pdskit/pdskit/storage"
+	"github.com/pdskit/pdskit/storage/sqlite"
+)
+
+func TestLive(t *testing.T) {
+	livetest.Run(t, func(t testing.TB, clock storage.Clock) storage.Store {
+		s, err := sqlite.OpenMemory(sqlite.Options{Clock: clock})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}, livetest.Options{
+		Reopen: func(t testing.TB, dir string, clock storage.Clock) storage.Store {
+			s, err := sqlite.Open(filepath.Join(dir, "live.db"), sqlite.Options{Clock: clock})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		},
+	})
+}
