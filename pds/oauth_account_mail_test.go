@@ -14,12 +14,6 @@ import (
 	"github.com/pdskit/pdskit/pds/pdstest"
 )
 
-// open goes to a page of the server.
-func (p *person) goTo(path string) *page {
-	p.t.Helper()
-	return p.do(http.NewRequestWithContext(p.t.Context(), http.MethodGet, p.srv.URL+path, nil))
-}
-
 // follow follows the link of a page whose path ends in one.
 func (p *person) follow(pg *page, path string) *page {
 	p.t.Helper()
