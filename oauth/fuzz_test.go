@@ -2,6 +2,7 @@ package oauth_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -65,7 +66,9 @@ func FuzzEndpoints(f *testing.F) {
 }
 
 func FuzzRefreshToken(f *testing.F) {
-	e := newEnv(f)
+	// Each process of the fuzzer has a secret of its own, and so a good token of
+	// its own.
+	e := newEnv(f, func(c *oauth.Config) { c.Secret = []byte(rand.Text() + rand.Text()) })
 	good := e.newApp("app.example.org").signedIn().refresh
 	f.Add(good)
 	f.Add("ref-")
