@@ -148,6 +148,7 @@ func (s *Server) passAnswer(w http.ResponseWriter, resp *http.Response) error {
 	buf := copyBuffers.Get().(*[copyBytes]byte)
 	defer copyBuffers.Put(buf)
 	rc := http.NewResponseController(w)
+	left := resp.ContentLength // negative: not known
 	for {
 		n, err := resp.Body.Read(buf[:])
 		if n > 0 {
@@ -155,7 +156,7 @@ func (s *Server) passAnswer(w http.ResponseWriter, resp *http.Response) error {
 			if _, err := w.Write(buf[:n]); err != nil {
 				return errClientGone(err)
 			}
-			if resp.ContentLength < 0 && n < copyBytes {
+			if left -= int64(n); n < copyBytes && left != 0 {
 				_ = rc.Flush() // it may be a while until there is more
 			}
 		}

@@ -44,8 +44,9 @@ func newService(t testing.TB, answer http.HandlerFunc) *fakeService {
 	f := &fakeService{}
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var body []byte
-		if r.ContentLength != 0 && r.ContentLength < 1<<16 {
+		if 0 < r.ContentLength && r.ContentLength < 1<<16 {
 			body, _ = io.ReadAll(r.Body)
+			r.Body = io.NopCloser(bytes.NewReader(body))
 		}
 		f.mu.Lock()
 		f.requests = append(f.requests, sentRequest{r.Clone(t.Context()), string(body)})
