@@ -14,7 +14,10 @@ func (v *visit) newEmailPage() *ui.ManagerEmailPage {
 		Frame: v.frame(nil), Manager: v.manager(ui.SectionEmail), Form: v.sectionForm("email"), Email: v.value(ui.FieldEmail),
 	}
 	if v.owner.Email != "" && !v.owner.EmailConfirmed {
-		page.RequestConfirm, page.Confirm = v.sectionFormTo("email/request"), v.sectionFormTo("email/confirm")
+		page.RequestConfirm = v.sectionFormTo("email/request")
+		if v.value(fieldSent) != "" {
+			page.Confirm = v.sectionFormTo("email/confirm")
+		}
 	}
 	return page
 }
@@ -59,12 +62,15 @@ func (v *visit) managerEmailRequest() error {
 	if err := v.cfg.Accounts.(EmailManager).RequestEmailConfirmation(v.r.Context(), v.owner.DID); err != nil {
 		return v.refusedFor(v.newEmailPage(), err)
 	}
-	return v.goTo(v.section("email", fieldNotice, ui.NoticeEmailCodeSent))
+	return v.goTo(v.section("email", fieldSent, "1", fieldNotice, ui.NoticeEmailCodeSent))
 }
 
 // managerEmailConfirm takes that code.
 func (v *visit) managerEmailConfirm() error {
 	page, code := v.newEmailPage(), v.field(ui.FieldCode)
+	if page.RequestConfirm != nil {
+		page.Confirm = v.sectionFormTo("email/confirm")
+	}
 	if code == "" {
 		return v.refused(http.StatusBadRequest, page, ui.Problem{Field: ui.FieldCode, Code: ui.ProblemRequired})
 	}
