@@ -3,3 +3,4 @@
 import './node-clients.mjs'
 import './browser-clients.mjs'
 import './indigo.mjs'
+import './pages.mjs'

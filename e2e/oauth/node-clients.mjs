@@ -13,15 +13,9 @@ import {
 } from '@atcute/identity-resolver'
 import { MemoryStore, OAuthClient, TokenRefreshError as AtcuteRefreshError, generateClientAssertionKey } from '@atcute/oauth-node-client'
 import { Agent } from '@atproto/api'
-import {
-  JoseKey,
-  NodeOAuthClient,
-  OAuthCallbackError,
-  TokenRefreshError,
-  buildAtprotoLoopbackClientMetadata,
-  requestLocalLock,
-} from '@atproto/oauth-client-node'
+import { JoseKey, OAuthCallbackError, TokenRefreshError, buildAtprotoLoopbackClientMetadata } from '@atproto/oauth-client-node'
 
+import { officialClient } from './official.mjs'
 import { domain, stage } from './stage.mjs'
 import { Visitor } from './visitor.mjs'
 
@@ -29,32 +23,6 @@ before(() => stage.ready())
 
 const scope = 'atproto repo:app.bsky.feed.post account:email'
 const post = (text) => ({ $type: 'app.bsky.feed.post', text, createdAt: new Date().toISOString() })
-
-/** A store of the official clients. */
-class MapStore extends Map {
-  set(key, value) {
-    super.set(key, structuredClone(value))
-  }
-  del(key) {
-    this.delete(key)
-  }
-}
-
-/** The official client, with stores that a test can look into. */
-function official(server, metadata, more = {}) {
-  const sessions = new MapStore()
-  const client = new NodeOAuthClient({
-    clientMetadata: metadata,
-    allowHttp: server.url.startsWith('http:'),
-    plcDirectoryUrl: server.plcUrl ?? stage.world.plcUrl,
-    handleResolver: server.url,
-    requestLock: requestLocalLock,
-    stateStore: new MapStore(),
-    sessionStore: sessions,
-    ...more,
-  })
-  return { client, sessions }
-}
 
 /** What a session of the official client goes through, from the callback to the end. */
 async function lifeOfSession(client, sessions, callback, did) {
@@ -97,7 +65,7 @@ test('@atproto/oauth-client-node on localhost', async (t) => {
   const alice = await stage.local.signUp('node-local')
   const redirect = `${stage.apps.origin}/node-local`
   stage.apps.serve(redirect, 'The program goes on.')
-  const { client, sessions } = official(stage.local, buildAtprotoLoopbackClientMetadata({ scope, redirect_uris: [redirect] }))
+  const { client, sessions } = officialClient(stage.local, buildAtprotoLoopbackClientMetadata({ scope, redirect_uris: [redirect] }))
 
   await t.test('from sign-in to sign-out', async (t) => {
     const visitor = await Visitor.arrive(t)
@@ -109,7 +77,7 @@ test('@atproto/oauth-client-node on localhost', async (t) => {
     const visitor = await Visitor.arrive(t)
     await visitor.page.goto(String(await client.authorize(stage.local.url, { state: 'the state' })))
     await visitor.follow('Sign in')
-    await visitor.page.getByLabel('Handle or e-mail address').fill('node-local')
+    await visitor.fill({ 'Handle or e-mail address': 'node-local' })
     await visitor.signIn('node-local')
     await visitor.press('Deny')
     await visitor.page.waitForURL((now) => now.href.startsWith(redirect))
@@ -126,7 +94,7 @@ test('@atproto/oauth-client-node as a server with a key', async (t) => {
   const alice = await stage.open.signUp('node-key')
   const origin = `https://atproto.${domain}`
   const key = await JoseKey.generate(['ES256'], 'key-1')
-  const { client, sessions } = official(
+  const { client, sessions } = officialClient(
     stage.open,
     {
       client_id: `${origin}/client.json`,

@@ -24,6 +24,7 @@ export const domain = 'oauth-test.dev'
 /** Apps have names below the domain, and addresses with a port at 127.0.0.1. */
 class Apps {
   routes = new Map()
+  posted = '' // the last form that somebody has sent
 
   async start() {
     this.server = http.createServer((req, res) => this.answer(req, res)).listen(0, '127.0.0.1')
@@ -32,7 +33,8 @@ class Apps {
     this.origin = `http://${this.address}`
   }
 
-  answer(req, res) {
+  async answer(req, res) {
+    if (req.method === 'POST') this.posted = Buffer.concat(await Array.fromAsync(req)).toString()
     const url = new URL(req.url, `http://${req.headers.host}`)
     const found = this.routes.get(url.host + url.pathname)
     if (!found) {

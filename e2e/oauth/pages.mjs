@@ -1,0 +1,357 @@
+// Every page, on the ways on which people come by: once with JavaScript, where
+// each page is looked at closely, and once without.
+
+import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
+import { before, test } from 'node:test'
+
+import { OAuthCallbackError, buildAtprotoLoopbackClientMetadata } from '@atproto/oauth-client-node'
+
+import { officialClient } from './official.mjs'
+import { domain, stage, until } from './stage.mjs'
+import { Visitor } from './visitor.mjs'
+
+before(() => stage.ready())
+
+const scope =
+  'atproto account:email identity:handle account:repo?action=manage repo:app.bsky.feed.post repo:com.example.note?action=create ' +
+  'blob:image/* rpc:app.bsky.feed.getTimeline?aud=* transition:chat.bsky'
+
+/** A program on the user's machine that asks for much. */
+function program(name, more = {}) {
+  const redirect = `${stage.apps.origin}/${name}`
+  stage.apps.serve(redirect, 'The program goes on.')
+  const { client } = officialClient(stage.local, buildAtprotoLoopbackClientMetadata({ scope, redirect_uris: [redirect] }), more)
+  return {
+    client,
+    redirect,
+    authorize: async (options) => String(await client.authorize(stage.local.url, options)),
+  }
+}
+
+/** The code in the mail that an action has sent to an address. */
+async function mailed(address, action) {
+  const { log } = stage.local
+  const count = () => log.filter((line) => line.includes('"msg":"mail"') && line.includes(`"${address}"`)).length
+  const before = count()
+  await action()
+  await until(`there is mail to ${address}`, () => count() > before)
+  return stage.local.mailCode(address)
+}
+
+for (const javaScriptEnabled of [true, false]) {
+  test(`all pages ${javaScriptEnabled ? 'with' : 'without'} JavaScript`, async (t) => {
+    const name = javaScriptEnabled ? 'terry' : 'penny'
+    const app = program(name)
+    const visitor = await Visitor.arrive(t, { javaScriptEnabled })
+    const { page } = visitor
+    const look = (name) => javaScriptEnabled && visitor.look(name)
+    const backAtApp = async () => {
+      await page.waitForURL((url) => url.href.startsWith(app.redirect))
+      return new URL(page.url()).searchParams
+    }
+    const server = stage.local
+    const login = (identifier, password) => server.agent().login({ identifier, password })
+    let email = `${name}@example.com`
+    let password = 'a first password'
+    let handle = `${name}.test`
+
+    await visitor.step(t, 'making an account', async () => {
+      await page.goto(await app.authorize({ state: 'first' }))
+      await visitor.sees('Welcome')
+      await look('welcome')
+      await visitor.follow('Create account')
+      await visitor.sees('Create an account')
+      await look('sign-up')
+      await visitor.fill({ Handle: 'admin', 'E-mail address': email, Password: password })
+      await visitor.press('Create account')
+      await page.getByRole('alert').waitFor()
+      await look('sign-up-refused')
+      await visitor.fill({ Handle: name, 'E-mail address': email, Password: password })
+      if (javaScriptEnabled) await page.getByText('Available').waitFor()
+      await visitor.press('Create account')
+      await visitor.sees(/asks for access to your account$/)
+      await page.getByText('Technical details').click()
+      for (const details of await page.getByText('Show details').all()) await details.click()
+      await look('consent')
+    })
+
+    await visitor.step(t, 'declining', async () => {
+      await visitor.press('Deny')
+      await assert.rejects(app.client.callback(await backAtApp()), (err) => {
+        assert.ok(err instanceof OAuthCallbackError, String(err))
+        return err.params.get('error') === 'access_denied' && err.state === 'first'
+      })
+    })
+
+    await visitor.step(t, 'a new password for a forgotten one', async () => {
+      await page.goto(await app.authorize())
+      await visitor.follow('Sign in')
+      await visitor.sees('Sign in')
+      await look('sign-in')
+      await visitor.fill({ 'Handle or e-mail address': name, Password: 'forgotten' })
+      await visitor.press('Sign in')
+      await page.getByRole('alert').waitFor()
+      await look('sign-in-refused')
+      await visitor.follow('Forgot password?')
+      await visitor.sees('Reset your password')
+      await look('reset-request')
+      await visitor.fill({ 'E-mail address': email })
+      const code = await mailed(email, async () => {
+        await visitor.press('Send code')
+        await visitor.sees('Choose a new password')
+      })
+      await look('reset-password')
+      await visitor.fill({ 'Code from the e-mail': 'AAAAA-AAAAA', 'New password': 'a second password' })
+      await visitor.press('Change password')
+      await page.getByRole('alert').waitFor()
+      await look('reset-password-refused')
+      await visitor.fill({ 'Code from the e-mail': code, 'New password': 'a second password' })
+      await visitor.press('Change password')
+      password = 'a second password'
+      await visitor.sees('Sign in')
+      await page.getByRole('status').waitFor()
+      await look('sign-in-after-reset')
+    })
+
+    await visitor.step(t, 'allowing less than was asked for', async () => {
+      await visitor.fill({ 'Handle or e-mail address': email, Password: password, 'Stay signed in': true })
+      await visitor.press('Sign in')
+      await visitor.sees(/asks for access to your account$/)
+      await page.getByRole('checkbox').setChecked(false)
+      await visitor.press('Authorize')
+      const { session } = await app.client.callback(await backAtApp())
+      const granted = (await session.getTokenInfo(false)).scope.split(' ')
+      assert.deepEqual(granted.sort(), scope.split(' ').filter((s) => s !== 'account:email').sort())
+    })
+
+    await visitor.step(t, 'choosing an account', async () => {
+      await page.goto(await app.authorize({ prompt: 'select_account' }))
+      await visitor.sees('Choose an account')
+      await look('account-picker')
+      await page.getByRole('button', { name: handle }).click()
+      await visitor.sees(/asks for access to your account$/)
+      await visitor.press('Authorize')
+      await app.client.callback(await backAtApp())
+    })
+
+    await visitor.step(t, 'another language', async () => {
+      await page.goto(await app.authorize({ prompt: 'login', ui_locales: 'es' }))
+      await visitor.sees('Iniciar sesión')
+      await page.getByText('Español').first().click()
+      await visitor.press('Deutsch')
+      await visitor.sees('Anmelden')
+      await look('sign-in-german')
+      await page.getByText('Deutsch').first().click()
+      await visitor.press('English')
+      await visitor.sees('Sign in')
+    })
+
+    await visitor.step(t, 'an answer by a form', async () => {
+      const app = program(`${name}-form`, { responseMode: 'form_post' })
+      await page.goto(await app.authorize({ prompt: 'select_account' }))
+      await page.getByRole('button', { name: handle }).click()
+      await visitor.press('Authorize')
+      if (!javaScriptEnabled) await visitor.press('Continue')
+      await page.waitForURL(app.redirect)
+      const { session } = await app.client.callback(new URLSearchParams(stage.apps.posted))
+      assert.ok(session.did)
+    })
+
+    await visitor.step(t, 'a request that is gone', async () => {
+      const url = new URL(await app.authorize())
+      url.searchParams.set('request_uri', `urn:ietf:params:oauth:request_uri:req-${'0'.repeat(32)}`)
+      await page.goto(url.href)
+      await page.getByRole('heading', { level: 1 }).waitFor()
+      await look('error')
+    })
+
+    await visitor.step(t, 'a browser that keeps no cookies', async () => {
+      const other = await Visitor.arrive(t, { javaScriptEnabled })
+      await other.page.goto(await app.authorize())
+      await other.follow('Sign in')
+      await other.context.clearCookies()
+      await other.fill({ 'Handle or e-mail address': name, Password: password })
+      await other.press('Sign in')
+      await other.page.getByRole('heading', { level: 1, name: /cookies/i }).waitFor()
+      if (javaScriptEnabled) await other.look('cookies')
+    })
+
+    await t.test('the account manager', async (t) => {
+      const section = async (title) => {
+        if (!(await page.getByRole('link', { name: title, exact: true }).first().isVisible())) await visitor.follow('Account')
+        await page.getByRole('link', { name: title, exact: true }).first().click()
+        await visitor.sees(title)
+      }
+      const done = () => page.getByRole('status').filter({ hasText: /\w/ }).first().waitFor()
+      await page.goto(`${server.url}/account`)
+      await look('accounts')
+      await page.getByRole('link', { name: handle }).click()
+      await visitor.sees('Account')
+      await look('account')
+
+      await visitor.step(t, 'handle', async () => {
+        await section('Handle')
+        await look('account-handle')
+        await visitor.fill({ Handle: `${name}-renamed` })
+        await visitor.press('Change handle')
+        await done()
+        handle = `${name}-renamed.test`
+        assert.equal((await login(handle, password)).data.handle, handle)
+        await visitor.fill({ 'Your domain': 'somebody.invalid' })
+        await visitor.press('Verify and use')
+        await page.getByRole('alert').waitFor()
+        await look('account-handle-refused')
+      })
+
+      await visitor.step(t, 'e-mail address', async () => {
+        await section('E-mail address')
+        await look('account-email')
+        const code = await mailed(email, () => visitor.press('Send me a code to confirm it'))
+        await visitor.fill({ 'Code from the e-mail': code })
+        await visitor.press('Confirm address')
+        await page.getByText('Confirmed', { exact: true }).waitFor()
+        const next = `${name}-new@example.com`
+        await visitor.fill({ 'New e-mail address': next })
+        const change = await mailed(email, () => visitor.press('Change address'))
+        await page.getByLabel('Code from the e-mail').waitFor()
+        await look('account-email-code')
+        await visitor.fill({ 'Code from the e-mail': change })
+        await visitor.press('Change address')
+        await page.getByText(next).first().waitFor()
+        email = next
+      })
+
+      await visitor.step(t, 'password', async () => {
+        await section('Password')
+        await look('account-password')
+        await visitor.fill({ 'Current password': password, 'New password': 'a third password' })
+        await visitor.press('Change password')
+        await done()
+        password = 'a third password'
+        await login(handle, password)
+      })
+
+      await visitor.step(t, 'app passwords', async () => {
+        await section('App passwords')
+        await visitor.fill({ Name: 'an old app' })
+        await visitor.press('Make an app password')
+        await page.getByText('shown only once').waitFor()
+        await look('account-app-passwords')
+        const made = await page.locator('.secret code').innerText()
+        await login(handle, made)
+        await visitor.press('Revoke an old app')
+        await done()
+        await assert.rejects(login(handle, made))
+      })
+
+      await visitor.step(t, 'connected apps', async () => {
+        await page.goto(await app.authorize({ prompt: 'select_account' }))
+        await page.getByRole('button', { name: handle }).click()
+        await visitor.press('Authorize')
+        const { session } = await app.client.callback(await backAtApp())
+        await page.goto(`${server.url}/account`)
+        await page.getByRole('link', { name: handle }).click()
+        await section('Connected apps')
+        await look('account-apps')
+        const revoke = page.getByRole('button', { name: /^Revoke access of/ })
+        for (let left = await revoke.count(); left > 0; left--) {
+          assert.equal(await revoke.count(), left)
+          await revoke.first().click()
+          await done()
+        }
+        assert.equal((await session.fetchHandler('/xrpc/com.atproto.server.getSession')).status, 401)
+      })
+
+      await visitor.step(t, 'devices', async () => {
+        const other = await Visitor.arrive(t, { javaScriptEnabled, userAgent: 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0' })
+        await other.page.goto(`${server.url}/account/sign-in`)
+        await other.fill({ 'Handle or e-mail address': handle, Password: password, 'Stay signed in': true })
+        await other.press('Sign in')
+        await other.sees('Account')
+        await section('Devices')
+        await look('account-devices')
+        await page.getByRole('button', { name: /^Sign out .*Firefox/ }).click()
+        await done()
+        await other.page.reload()
+        await other.sees('Sign in')
+      })
+
+      await visitor.step(t, 'export', async () => {
+        await section('Export data')
+        await look('account-export')
+        const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: /^Public data|CAR|Repository|posts/i }).first().click()])
+        const car = await readFile(await download.path())
+        assert.ok(car.includes('roots') && car.length > 200, `${car.length} bytes`)
+      })
+
+      await visitor.step(t, 'a break', async () => {
+        await section('Deactivate account')
+        await look('account-deactivate')
+        await visitor.fill({ 'Yes, deactivate my account': true })
+        await visitor.press('Deactivate account')
+        await done()
+        await look('account-deactivated')
+        await visitor.press('Reactivate account')
+        await done()
+      })
+
+      await visitor.step(t, 'a break that ends on the way to an app', async () => {
+        await section('Deactivate account')
+        await visitor.fill({ 'Yes, deactivate my account': true })
+        await visitor.press('Deactivate account')
+        await done()
+        await page.goto(await app.authorize({ prompt: 'select_account' }))
+        await page.getByRole('button', { name: handle }).click()
+        await visitor.sees('Your account is deactivated')
+        await look('reactivate')
+        await visitor.press('Reactivate account')
+        await visitor.sees(/asks for access to your account$/)
+        await visitor.press('Authorize')
+        await app.client.callback(await backAtApp())
+      })
+
+      await visitor.step(t, 'the end', async () => {
+        await page.goto(`${server.url}/account`)
+        await page.getByRole('link', { name: handle }).click()
+        await section('Delete account')
+        await look('account-delete')
+        const code = await mailed(email, () => visitor.press('Send me a code'))
+        await page.getByLabel('Code from the e-mail').waitFor()
+        await look('account-delete-code')
+        await visitor.fill({ 'Code from the e-mail': code, 'Current password': password, 'Yes, delete my account for good': true })
+        await visitor.press('Delete account')
+        await visitor.sees('Sign in')
+        await assert.rejects(login(handle, password))
+      })
+    })
+  })
+}
+
+test('what an app of the web asks for', async (t) => {
+  const origin = `https://page.${domain}`
+  const broad = 'atproto transition:generic transition:chat.bsky transition:email'
+  const metadata = {
+    client_id: `${origin}/broad/client.json`,
+    client_name: 'Nobody shows this name',
+    redirect_uris: [`${origin}/broad/`],
+    scope: broad,
+    grant_types: ['authorization_code', 'refresh_token'],
+    response_types: ['code'],
+    application_type: 'web',
+    token_endpoint_auth_method: 'none',
+    dpop_bound_access_tokens: true,
+  }
+  stage.apps.serveJson(metadata.client_id, metadata)
+  stage.apps.serve(metadata.redirect_uris[0], 'The app goes on.')
+  const { session } = await stage.open.signUp('long-handled-alice')
+  const { client } = officialClient(stage.open, metadata)
+  const visitor = await Visitor.arrive(t)
+  await visitor.page.goto(String(await client.authorize(session.handle)))
+  await visitor.look('sign-in-for-account')
+  await visitor.signIn('long-handled-alice')
+  await visitor.sees(/asks for access to your account$/)
+  assert.equal(await visitor.page.getByText(metadata.client_name).count(), 0)
+  await visitor.page.getByText('Technical details').click()
+  await visitor.look('consent-web')
+})
