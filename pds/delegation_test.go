@@ -106,7 +106,7 @@ func (h *house) acts(refused bool) (out []string) {
 	for _, a := range list {
 		s := fmt.Sprintf("%s %s %s", a.Actor, a.Method, a.Refused)
 		for _, w := range a.Writes {
-			s += fmt.Sprintf("%s", w.Action)
+			s += string(w.Action)
 		}
 		out = append(out, s)
 	}

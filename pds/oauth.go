@@ -83,9 +83,8 @@ func (s *Server) branding() ui.Branding {
 
 // withoutRates returns rates that limit nothing, for a server without limits.
 func withoutRates() (r oauth.Rates) {
-	v := reflect.ValueOf(&r).Elem()
-	for i := range v.NumField() {
-		v.Field(i).Set(reflect.ValueOf(oauth.Rate{Points: -1}))
+	for _, field := range reflect.ValueOf(&r).Elem().Fields() {
+		field.Set(reflect.ValueOf(oauth.Rate{Points: -1}))
 	}
 	return r
 }

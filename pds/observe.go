@@ -63,13 +63,13 @@ type namedObserver struct {
 // Observe panics if the name is empty, longer than 128 bytes, or taken.
 func (s *Server) Observe(name string, fn Observer) {
 	if name == "" || len(name) > maxObserverName {
-		panic(fmt.Sprintf("pds: observer name %q", name))
+		panic(fmt.Sprintf("pds: observer name %q", name)) //nolint:forbidigo // a mistake of the programmer at registration
 	}
 	s.observing.Lock()
 	defer s.observing.Unlock()
 	for _, o := range s.observers {
 		if o.name == name {
-			panic("pds: two observers named " + name)
+			panic("pds: two observers named " + name) //nolint:forbidigo // a mistake of the programmer at registration
 		}
 	}
 	o := namedObserver{name, fn}

@@ -61,7 +61,7 @@ func main() {
 // publish makes the account, the first time, and brings its schemas up to date.
 func publish(ctx context.Context, srv *pds.Server, did syntax.DID, host string) error {
 	if _, err := srv.Account(ctx, did.String()); err != nil {
-		handle := strings.Split(host, ":")[0]
+		handle, _, _ := strings.Cut(host, ":")
 		if handle == "localhost" {
 			handle = "service.test"
 		}
