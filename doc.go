@@ -17,6 +17,9 @@
 //     changed, and a PLC directory in memory.
 //   - [github.com/pdskit/pdskit/oauth]: the atproto OAuth authorization
 //     server, also for programs that are no PDS.
+//   - [github.com/pdskit/pdskit/live]: topics, which are messages with history
+//     and resume, and signals such as who is typing; also for programs that are
+//     no PDS. live/livetest checks a store.
 //   - [github.com/pdskit/pdskit/repo]: records, trees, commits and CAR files
 //     as pure functions; import it to read or make repositories without a
 //     server.
@@ -28,7 +31,7 @@
 // # Imports point one way
 //
 // repo, identity, xrpc and storage do not import each other, except that
-// storage knows repo. oauth builds on storage and identity, pds on all of them,
+// storage knows repo. oauth builds on storage and identity, live on storage, pds on all of them,
 // and nothing on pds but what is above it. A test of this package fails when an
 // import points another way.
 //

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pdskit/pdskit/identity"
+	"github.com/pdskit/pdskit/live"
 	"github.com/pdskit/pdskit/oauth"
 	"github.com/pdskit/pdskit/oauth/scope"
 	"github.com/pdskit/pdskit/pds"
@@ -108,6 +109,26 @@ var constants = map[string]any{
 	"scope.MaxParams":                  scope.MaxParams,
 	"scope.MaxPermissionSetSize":       bytesOf(scope.MaxPermissionSetSize),
 	"scope.MaxPermissions":             scope.MaxPermissions,
+	"live.MaxTopicName":                live.MaxTopicName,
+	"live.MaxMessageBytes":             bytesOf(live.MaxMessageBytes),
+	"live.DefaultPage":                 live.DefaultPage,
+	"live.MaxPage":                     live.MaxPage,
+	"live.MaxPageBytes":                bytesOf(live.MaxPageBytes),
+	"live.MaxSignalKey":                live.MaxSignalKey,
+	"live.MaxSignalBytes":              bytesOf(live.MaxSignalBytes),
+	"live.MaxSignalTime":               live.MaxSignalTime,
+	"live.DefaultRingBytes":            bytesOf(live.DefaultRingBytes),
+	"live.DefaultTopicRingBytes":       bytesOf(live.DefaultTopicRingBytes),
+	"live.DefaultBehind":               live.DefaultBehind,
+	"live.DefaultSubscribers":          live.DefaultSubscribers,
+	"live.DefaultTopicSubscribers":     live.DefaultTopicSubscribers,
+	"live.DefaultClientSubscribers":    live.DefaultClientSubscribers,
+	"live.DefaultSignals":              live.DefaultSignals,
+	"live.DefaultSignalBytes":          bytesOf(live.DefaultSignalBytes),
+	"live.DefaultReads":                live.DefaultReads,
+	"live.DefaultPoll":                 live.DefaultPoll,
+	"live.DefaultRecheck":              live.DefaultRecheck,
+	"live.DefaultRuleTimeout":          live.DefaultRuleTimeout,
 	"pds.MaxStateReads":                pds.MaxStateReads,
 	"pds.MaxStateWrites":               pds.MaxStateWrites,
 	"pds.MaxStateBytes":                bytesOf(pds.MaxStateBytes),
@@ -185,7 +206,7 @@ func TestOperatingListsConstants(t *testing.T) {
 			t.Errorf("docs/operating.md lists %s, which is not checked", name)
 		}
 	}
-	for _, dir := range []string{"repo", "storage", "storage/sqlite", "storage/blobs", "identity", "xrpc", "xrpc/lexicons", "oauth", "oauth/scope", "pds"} {
+	for _, dir := range []string{"repo", "storage", "storage/sqlite", "storage/blobs", "identity", "xrpc", "xrpc/lexicons", "live", "oauth", "oauth/scope", "pds"} {
 		for _, name := range exportedConstants(t, dir) {
 			name = path.Base(dir) + "." + name
 			if _, ok := constants[name]; !ok && limitName.MatchString(path.Ext(name)[1:]) && !slices.Contains(notLimits, name) {

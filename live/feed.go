@@ -98,20 +98,25 @@ func (f *feed) begin(ctx context.Context, s *Subscription) (info Info, err error
 	if err != nil {
 		return Info{}, err
 	}
+	if err := f.adopt(s, &info); err != nil {
+		return Info{}, err
+	}
+	f.load(ctx) // what was published since the View began has found nobody to wake
+	return info, nil
+}
+
+// adopt gives a subscription the epoch of the topic as it has read it.
+func (f *feed) adopt(s *Subscription, info *Info) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch {
-	case !f.started:
-		f.restart(&info)
-	case f.info.epoch != info.epoch:
-		if info.Created.Before(f.info.Created) {
-			return Info{}, ErrDeleted // others have read later than we
+	if !f.started || f.info.epoch != info.epoch {
+		if f.started && info.Created.Before(f.info.Created) {
+			return ErrDeleted // others have read later than we
 		}
-		f.restart(&info)
+		f.restart(info)
 	}
 	s.epoch = info.epoch
-	f.wake() // what was published since the View began has found nobody
-	return info, nil
+	return nil
 }
 
 // compare wakes the feed if its topic in the store is not as the ring has it.

@@ -347,7 +347,8 @@ func (h *Hub) poll() {
 	for len(feeds) > 0 {
 		some := feeds[:min(len(feeds), pollTopics)]
 		feeds = feeds[len(some):]
-		err := h.store.View(context.Background(), func(tx storage.Docs) error {
+		ctx := context.Background() //nolint:forbidigo // nobody has asked for this
+		err := h.store.View(ctx, func(tx storage.Docs) error {
 			for _, f := range some {
 				if err := f.compare(tx); err != nil {
 					return err

@@ -65,13 +65,13 @@ func newCrowd(t *testing.T) *crowd {
 	t.Helper()
 	c := &crowd{T: t, srv: newLiveServer(t, live.Public()), pipes: &pipes{conns: make(chan net.Conn), done: make(chan struct{})}}
 	hs := &http.Server{Handler: c.srv}
-	served := make(chan error)
-	go func() { served <- hs.Serve(c.pipes) }()
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = hs.Serve(c.pipes) }) // until it is closed
 	t.Cleanup(func() {
 		if err := hs.Close(); err != nil {
 			t.Error(err)
 		}
-		<-served
+		serving.Wait()
 		c.reading.Wait()
 	})
 	return c
