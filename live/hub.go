@@ -249,7 +249,8 @@ func (h *Hub) feed(topic string) *feed {
 	}
 	if !h.keeping {
 		h.keeping = true
-		h.keeper.Go(h.keepTime)
+		now := h.clock.Elapsed()
+		h.keeper.Go(func() { h.keepTime(now) })
 	}
 	return f
 }
@@ -298,11 +299,12 @@ func (h *Hub) grown(f *feed) {
 const keepTick = 250 * time.Millisecond
 
 // keepTime tells of signals that expire, and looks for what no Wake tells of,
-// until there is nothing left to look after.
-func (h *Hub) keepTime() {
+// until there is nothing left to look after. since is when there began to be
+// something.
+func (h *Hub) keepTime(since time.Duration) {
 	tick := time.NewTicker(keepTick)
 	defer tick.Stop()
-	polled, rechecked := h.clock.Elapsed(), h.clock.Elapsed()
+	polled, rechecked := since, since
 	for {
 		select {
 		case <-h.stop:
