@@ -62,15 +62,24 @@ func TestManagerHandle(t *testing.T) {
 		{"two.parts", ".example.com", http.StatusBadRequest, ""},
 		{"alice2", ".evil.example.org", http.StatusBadRequest, ""},
 		{"", ".example.com", http.StatusBadRequest, ""},
-		{"elsewhere.example.org", "-", http.StatusBadRequest, ""},
-		{"no handle", "-", http.StatusBadRequest, ""},
+		{"elsewhere.example.org", "", http.StatusBadRequest, ""},
+		{"no handle", "", http.StatusBadRequest, ""},
 		{"Alice2", ".example.net", http.StatusOK, "alice2.example.net"},
-		{"alice.example.org", "-", http.StatusOK, "alice.example.org"},
+		{"alice.example.org", "", http.StatusOK, "alice.example.org"},
 	} {
 		p := b.section("/handle")
-		form := p.fill("/handle", "handle", test.handle, "domain", test.domain)
+		field, values := "handle", []string{"handle", test.handle, "domain", test.domain}
+		if test.domain == "" {
+			field, values = "own_handle", []string{"own_handle", test.handle, "handle", "-", "domain", "-"}
+		}
+		form := p.fill("/handle", values...)
 		if p = b.follow(p.formRequest("/handle", form), p); p.Status != test.status {
 			t.Errorf("%+v: status %d", test, p.Status)
+		}
+		for _, n := range nodes(p.doc, "input") {
+			if marked := attr(n, "aria-invalid") == "true"; marked != (test.status != http.StatusOK && attr(n, "name") == field) {
+				t.Errorf("%+v: the field %q is marked: %v", test, attr(n, "name"), marked)
+			}
 		}
 		if account, _ := s.people.Account(t.Context(), alice); test.becomes != "" && string(account.Handle) != test.becomes {
 			t.Errorf("%+v: the handle is %s", test, account.Handle)

@@ -20,30 +20,30 @@ func (v *visit) newHandlePage() *ui.ManagerHandlePage {
 		CustomForm:   v.sectionFormTo("handle"),
 		WellKnownURL: "https://HOST/.well-known/atproto-did",
 	}
-	if v.form.Has(ui.FieldDomain) {
-		page.Handle, page.Domain = v.field(ui.FieldHandle), v.field(ui.FieldDomain)
-	} else {
-		page.Custom = v.field(ui.FieldHandle)
-	}
+	page.Handle, page.Domain, page.Custom = v.field(ui.FieldHandle), v.field(ui.FieldDomain), v.field(ui.FieldOwnHandle)
 	if v.signUps() != nil {
 		page.HandleCheckURL = v.path("handle")
 	}
 	return page
 }
 
-// managerHandlePost changes the handle: to a name below one of the domains, or,
-// if the form has no domain, to a domain of the user's own.
+// managerHandlePost changes the handle: to a name below one of the domains, or
+// to a domain of the user's own.
 func (v *visit) managerHandlePost() error {
-	page, handles := v.newHandlePage(), v.cfg.Accounts.(HandleManager)
-	entered := strings.ToLower(strings.TrimPrefix(v.field(ui.FieldHandle), "@"))
+	page, handles, field := v.newHandlePage(), v.cfg.Accounts.(HandleManager), ui.FieldHandle
+	own := v.form.Has(ui.FieldOwnHandle)
+	if own {
+		field = ui.FieldOwnHandle
+	}
+	entered := strings.ToLower(strings.TrimPrefix(v.field(field), "@"))
 	refuse := func(code string) error {
-		return v.refused(http.StatusBadRequest, page, ui.Problem{Field: ui.FieldHandle, Code: code})
+		return v.refused(http.StatusBadRequest, page, ui.Problem{Field: field, Code: code})
 	}
 	if entered == "" {
 		return refuse(ui.ProblemRequired)
 	}
 	handle, err := syntax.ParseHandle(entered)
-	if v.form.Has(ui.FieldDomain) {
+	if !own {
 		if !slices.Contains(page.Domains, page.Domain) {
 			return refuse(ui.ProblemDomainUnsupported)
 		}

@@ -200,6 +200,9 @@ func (v *visit) refusedFor(page ui.Page, err error) error {
 			if _, ok := page.(*ui.SignUpPage); ok && p.Field == ui.FieldNewPassword {
 				p.Field = ui.FieldPassword
 			}
+			if p.Field == ui.FieldHandle && v.form.Has(ui.FieldOwnHandle) {
+				p.Field = ui.FieldOwnHandle
+			}
 			return v.refused(http.StatusBadRequest, page, p)
 		}
 	}

@@ -36,8 +36,9 @@ const (
 	FieldNewPassword = "new_password" // the password to be
 	FieldRemember    = "remember"     // checkbox, "1": keep the account on this device
 	FieldCode        = "code"         // from a mail, an authenticator app or the recovery codes
-	FieldHandle      = "handle"       // without the domain where FieldDomain goes along
+	FieldHandle      = "handle"       // without the domain, which is FieldDomain
 	FieldDomain      = "domain"       // ".example.com"
+	FieldOwnHandle   = "own_handle"   // a domain of the user's own
 	FieldEmail       = "email"
 	FieldInvite      = "invite"
 	FieldTerms       = "terms"      // checkbox, "1": agrees to the terms

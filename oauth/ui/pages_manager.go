@@ -75,7 +75,7 @@ type ManagerEmailPage struct {
 }
 
 // ManagerHandlePage changes the handle: FieldHandle and FieldDomain, or, in
-// the second form, FieldHandle alone for a domain of the user's own.
+// the second form, FieldOwnHandle.
 type ManagerHandlePage struct {
 	Frame
 	Manager

@@ -88,6 +88,10 @@ for (const status of all("[data-check]")) {
     clearTimeout(timer);
     latest++;
     say("", "");
+    // What was wrong with the former name says nothing about this one.
+    byId(`${input.id}-problem`)?.remove();
+    input.removeAttribute("aria-invalid");
+    input.closest(".field").classList.remove("wrong");
     timer = setTimeout(check, 500);
   };
   input.addEventListener("input", later);
