@@ -68,7 +68,11 @@ for (const javaScriptEnabled of [true, false]) {
       await page.getByRole('alert').waitFor()
       await look('sign-up-refused')
       await visitor.fill({ Handle: name, 'E-mail address': email, Password: password })
-      if (javaScriptEnabled) await page.getByText('Available').waitFor()
+      if (javaScriptEnabled) {
+        await page.getByText('Available').waitFor()
+        assert.equal(await page.locator('.field.wrong, [aria-invalid]').count(), 0)
+        await look('sign-up-free')
+      }
       await visitor.press('Create account')
       await visitor.sees(/asks for access to your account$/)
       await page.getByText('Technical details').click()
@@ -201,6 +205,7 @@ for (const javaScriptEnabled of [true, false]) {
         await visitor.fill({ 'Your domain': 'somebody.invalid' })
         await visitor.press('Verify and use')
         await page.getByRole('alert').waitFor()
+        assert.deepEqual(await page.locator('[aria-invalid]').evaluateAll((fields) => fields.map((f) => f.labels[0].innerText)), ['Your domain'])
         await look('account-handle-refused')
       })
 
