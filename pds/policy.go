@@ -235,5 +235,6 @@ func (s *Server) prepareAdded(ctx context.Context, b *Batch, w *Write) ([]prepar
 		return nil, xrpc.InvalidRequest(fmt.Sprintf("Too many writes. Max: %d", s.cfg.Limits.Writes))
 	}
 	more := Batch{Account: b.Account, Actor: b.Actor, Client: b.Client, Ops: w.added}
+	more.lexiconsUntil = 1 // the account's lane does not wait for the network
 	return s.prepare(ctx, &more)
 }
