@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	modernc "modernc.org/sqlite"
@@ -45,6 +46,7 @@ type checkpointer struct {
 	ready       chan struct{} // to the writer: look at the size of the log
 	stopping    chan struct{}
 	wg          sync.WaitGroup
+	pinned      atomic.Int32 // backups that run: to wait for them would be in vain
 
 	// Used by the writer alone.
 	bytes int // written since the last kick
@@ -132,7 +134,7 @@ func (k *checkpointer) between(c *conn) {
 	if err != nil || info.Size() < restartBytes {
 		return
 	}
-	if info.Size() > maxLogBytes && time.Since(k.tried) >= truncatePause {
+	if info.Size() > maxLogBytes && k.pinned.Load() == 0 && time.Since(k.tried) >= truncatePause {
 		k.tried = time.Now()
 		err = withTimeout(c, truncateWait, "TRUNCATE")
 	} else {

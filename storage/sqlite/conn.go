@@ -32,11 +32,7 @@ type stmt struct {
 // connect opens the file and runs the pragmas. No other code of this process
 // may open the file: POSIX drops all locks of a process with the first close.
 func connect(path string, pragmas ...string) (*conn, error) {
-	p := filepath.ToSlash(path)
-	if !strings.HasPrefix(p, "/") {
-		p = "/" + p
-	}
-	connector, err := modernc.NewConnector("file://" + (&url.URL{Path: p}).EscapedPath())
+	connector, err := modernc.NewConnector(fileURI(path))
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +48,15 @@ func connect(path string, pragmas ...string) (*conn, error) {
 		}
 	}
 	return c, nil
+}
+
+// fileURI returns the name by which the driver opens a file.
+func fileURI(path string) string {
+	p := filepath.ToSlash(path)
+	if !strings.HasPrefix(p, "/") {
+		p = "/" + p
+	}
+	return "file://" + (&url.URL{Path: p}).EscapedPath()
 }
 
 func (c *conn) close() error {
