@@ -37,6 +37,7 @@ var layers = map[string][]string{
 	"storage/sqlite":      {"storage", "repo"},
 	"storage/blobs":       {"storage"},
 	"storage/storagetest": {"storage", "repo"},
+	"storage/backup":      {"storage", "storage/blobs"},
 
 	"live/livetest": {"live", "storage", "storage/storagetest"},
 

@@ -3,6 +3,7 @@ package pds
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/pdskit/pdskit/storage"
@@ -15,8 +16,22 @@ const sweepBatch = 200
 // left behind rather than as an upload that is under way.
 const orphanAge = 24 * time.Hour
 
+// KeepBlobs lets this server delete no bytes of blobs that the metadata of
+// this moment, or of a later one, names, until release is called. A backup
+// holds it from before it copies the metadata until it has copied the bytes.
+// Everything else goes on; what is to be deleted waits. Several may hold it
+// at a time.
+func (s *Server) KeepBlobs() (release func()) {
+	s.releasing.RLock()
+	return sync.OnceFunc(s.releasing.RUnlock)
+}
+
 // deleteReleasedBlobs deletes the bytes that transactions have released.
 func (s *Server) deleteReleasedBlobs(ctx context.Context) (more bool, err error) {
+	if !s.releasing.TryLock() {
+		return false, nil // somebody keeps them
+	}
+	defer s.releasing.Unlock()
 	var keys []string
 	err = s.store.View(ctx, func(tx storage.Tx) error {
 		keys, err = tx.ReleasedBlobs(sweepBatch)
@@ -65,7 +80,9 @@ func (s *Server) sweepTemporaryBlobs(ctx context.Context) (more bool, err error)
 }
 
 // sweepOrphanedBlobs deletes bytes that no metadata names: what a crash left
-// between storing the bytes of an upload and storing its metadata.
+// between storing the bytes of an upload and storing its metadata. It never
+// meets bytes that KeepBlobs keeps: a key is orphaned only after it has been
+// released and its bytes deleted.
 func (s *Server) sweepOrphanedBlobs(ctx context.Context) (bool, error) {
 	before := s.clock.Now().Add(-orphanAge)
 	after := ""

@@ -43,6 +43,8 @@ type Server struct {
 
 	aliases sync.Map // of NSIDs, see Alias
 
+	releasing sync.RWMutex // held to delete bytes of blobs; for reading, to keep them
+
 	observing sync.Mutex
 	observers []namedObserver
 	observer  func(namedObserver) // starts one; nil while Run does not run

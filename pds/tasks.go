@@ -22,7 +22,7 @@ func (s *Server) tasks() []task {
 
 // jobHandlers lists the jobs of the server itself.
 func (s *Server) jobHandlers() []jobs.Handler {
-	list := s.mailJobs()
+	list := append(s.mailJobs(), s.announcementJobs())
 	if !s.cfg.KeepDeactivated {
 		list = append(list, s.deletionJobs())
 	}

@@ -128,10 +128,13 @@ func keyOf(name string) (string, bool) {
 	return key, CheckKey(key) == nil && fileName(key) == name
 }
 
-func (d *Disk) path(key string) string {
+// FilePath returns where in its folder a [Disk] keeps the blob with this key.
+func FilePath(key string) string {
 	name := fileName(key)
-	return filepath.Join(d.dir, folder(name), name)
+	return filepath.Join(folder(name), name)
 }
+
+func (d *Disk) path(key string) string { return filepath.Join(d.dir, FilePath(key)) }
 
 // Open returns a range of a blob, see [storage.BlobStore]. A negative offset
 // gives an error that matches [ErrOffset]. The reader has a WriteTo by which
