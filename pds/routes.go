@@ -31,6 +31,7 @@ func (s *Server) routes() http.Handler {
 	other.HandleFunc("GET /tls-check", s.serveTLSCheck)
 	other.HandleFunc("GET /{$}", s.serveLanding)
 	other.HandleFunc("POST /admin/clock/accept", s.adminRoute(s.serveAcceptClock))
+	other.HandleFunc("GET /admin/check", s.adminRoute(s.serveCheck))
 	other.HandleFunc("GET /admin/audit", s.adminRoute(s.serveAudit))
 	other.HandleFunc("GET /admin/jobs", s.adminRoute(s.serveJobs))
 	other.HandleFunc("POST /admin/jobs/retry", s.adminRoute(s.serveRetryJob))
@@ -145,6 +146,16 @@ func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, http.StatusOK, out)
+}
+
+// AdminOnly lets only the administrator through to a handler, with the
+// administrator's password: for routes of a program's own, which it serves
+// beside the server's or in [Config.Middleware].
+func (s *Server) AdminOnly(h http.Handler) http.Handler {
+	return s.adminRoute(func(w http.ResponseWriter, r *http.Request) error {
+		h.ServeHTTP(w, r)
+		return nil
+	})
 }
 
 // adminRoute lets only the administrator through, with the administrator's

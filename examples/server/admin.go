@@ -62,6 +62,8 @@ func commands() []command {
 		{"audit", "[BEFORE]", "what administrators and moderators did, newest first, or before an entry", 0, 1, (*admin).audit},
 		{"job list", "[dead]", "work that waits, runs or was given up, or the last alone", 0, 1, (*admin).listJobs},
 		{"job retry", "KIND NAME", "begin work that was given up anew", 2, 2, (*admin).retryJob},
+		{"backup", "DIR", "copy everything into a folder, which must be empty or new, while the server serves", 1, 1, (*admin).backup},
+		{"restore", "DIR", "put a backup into the data directory, which must be empty or new", 1, 1, (*admin).restoreBackup},
 		{"clock accept", "", "trust a clock that has jumped ahead", 0, 0, (*admin).acceptClock},
 	}
 }
@@ -120,7 +122,7 @@ func administer(ctx context.Context, args []string, configure func() (*settings,
 	if err != nil {
 		return err
 	}
-	if set.development {
+	if set.development && c.name != "restore" {
 		// The secrets are in the data; a command must not make any.
 		found, err := loadExistingSecrets(set, filepath.Join(set.dataDir, secretsFile))
 		if err != nil || !found {

@@ -25,6 +25,7 @@ const (
 const (
 	modeDevelopment = "development"
 	modeProduction  = "production"
+	modeRestoring   = "restoring" // a restore began and has not ended
 )
 
 // devSecrets are made once in development mode and kept with the data.
@@ -57,14 +58,19 @@ func prepareData(set *settings) (made []string, err error) {
 	return made, err
 }
 
+// mode is the mode for which this configuration makes data.
+func (s *settings) mode() string {
+	if s.development {
+		return modeDevelopment
+	}
+	return modeProduction
+}
+
 // claimMode refuses data of the other mode: a development server would serve
 // real accounts without protection, a production one would trust identities
 // that nobody else knows.
 func claimMode(set *settings) error {
-	mode := modeProduction
-	if set.development {
-		mode = modeDevelopment
-	}
+	mode := set.mode()
 	file := filepath.Join(set.dataDir, modeFile)
 	found, err := os.ReadFile(file)
 	switch {
@@ -79,7 +85,11 @@ func claimMode(set *settings) error {
 	case err != nil:
 		return err
 	}
-	if got := strings.TrimSpace(string(found)); got != mode {
+	got := strings.TrimSpace(string(found))
+	if got == modeRestoring {
+		return fmt.Errorf("a restore into %s was interrupted: empty the directory and restore again", set.dataDir)
+	}
+	if got != mode {
 		return fmt.Errorf("the data in %s was made in %s mode, but this is %s mode: choose another directory", set.dataDir, got, mode)
 	}
 	return nil

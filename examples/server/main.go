@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -37,7 +38,8 @@ PDS_DATA_DIRECTORY and others be chosen. For a public server these are required:
   PDS_HOSTNAME, PDS_DATA_DIRECTORY, PDS_JWT_SECRET, PDS_ADMIN_PASSWORD,
   PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX
 
-Administration, by talking to the running server:
+Administration, by talking to the running server (a backup is also made of one
+that is stopped; a restore needs one that is):
 
 `
 
@@ -98,7 +100,14 @@ func dispatch(ctx context.Context, args, environ []string, envFile string, stdin
 		if err != nil {
 			return nil, nil, err
 		}
-		return readSettings(env)
+		set, warnings, err := readSettings(env)
+		if err == nil {
+			set.envFile = envFile
+			if set.blobDir == "" {
+				set.blobDir = filepath.Join(set.dataDir, "blobs")
+			}
+		}
+		return set, warnings, err
 	}
 	switch {
 	case len(args) == 2 && slices.Contains([]string{"-h", "-help", "--help"}, args[1]):

@@ -60,11 +60,17 @@ func serve(ctx context.Context, set *settings, warnings []string, stderr io.Writ
 	if err != nil {
 		return err
 	}
-	if directory != nil {
-		cfg.Middleware = func(srv http.Handler) http.Handler { return withPLC(directory, srv) }
+	var srv *pds.Server
+	cfg.Middleware = func(next http.Handler) http.Handler {
+		if directory != nil {
+			next = withPLC(directory, next)
+		}
+		return withBackup(&backupRoute{srv: srv, set: set, store: store, blobs: cfg.Blobs}, next)
 	}
-	srv, err := pds.New(cfg)
-	if err != nil {
+	if srv, err = pds.New(cfg); err != nil {
+		return err
+	}
+	if err := afterRestore(ctx, set, store, srv, log); err != nil {
 		return err
 	}
 	listeners, err := listen(ctx, set)
@@ -155,9 +161,6 @@ func newConfig(set *settings, store *sqlite.Store, master []byte, plc *identity.
 	}
 	if cfg.Directory, err = newResolver(set, cfg.Transport, plc); err != nil {
 		return cfg, err
-	}
-	if set.blobDir == "" {
-		set.blobDir = filepath.Join(set.dataDir, "blobs")
 	}
 	if cfg.Blobs, err = blobs.NewDisk(set.blobDir, blobs.DiskOptions{}); err != nil {
 		return cfg, err

@@ -30,6 +30,7 @@ type settings struct {
 	name, homeURL, privacyURL, termsURL, contact string
 
 	dataDir, blobDir string
+	envFile          string // empty: none; a backup copies it
 
 	plcURL           string // empty in development: in process
 	staleTTL, maxTTL time.Duration
