@@ -54,3 +54,21 @@ func TestRemember(t *testing.T) {
 	}
 	p.signIn().is(http.StatusOK, "/consent")
 }
+
+// With the two methods of Accounts and no more, the first page is that for the
+// password, and nothing lies behind it.
+func TestSmallestAccounts(t *testing.T) {
+	s := newSite(t, func(c *config) { c.Accounts = newUsers() })
+	a, b := s.newApp("app.example.org"), s.newBrowser(t)
+	back := func(p *page) bool { return strings.Contains(p.text(), "Back") }
+	p := b.start(a).is(http.StatusOK, "/sign-in")
+	if back(p) {
+		t.Error("the first page leads back to itself")
+	}
+	pair := []string{"identifier", "alice.example.com", "password", "password of alice.example.com"}
+	p = p.submit("/sign-in", append(pair, "remember", "1")...).is(http.StatusOK, "/consent")
+	b.tokens(a, p.submit("/consent"))
+	if p = b.start(a).is(http.StatusOK, "/oauth/authorize/account").signInPage(); !back(p) {
+		t.Error("no way back to the accounts that are signed in")
+	}
+}

@@ -51,6 +51,15 @@
 // wins. A kill or a restart between two steps loses nothing and brings nothing
 // back that was used.
 //
+// # Whose the users are
+//
+// Before it trusts a token, an app resolves the DID of the user, and looks whether
+// it leads to the server. The DID document needs a service with the id
+// "#atproto_pds", the type "AtprotoPersonalDataServer" and Config.Resource as its
+// endpoint; from there /.well-known/oauth-protected-resource, which the server
+// serves, leads to the issuer. That the documents say so, and that handles lead to
+// the DIDs, is up to the program.
+//
 // # What an account system may offer besides
 //
 // A value of Config.Accounts that implements more than [Accounts] gets more pages:

@@ -12,8 +12,9 @@ import (
 // with a JSON object of "error" and "message". What fails in the store or the
 // network is logged and answered without detail; a nil log says nothing.
 //
-// What a token allows is for next to look at. Resources that take other tokens,
-// too, call [Verifier.Verify] themselves.
+// What a token allows is for next to look at. Apps that run in browsers need the
+// headers of CORS besides: wrap the handler in xrpc.CORS, say. Resources that take
+// other tokens, too, call [Verifier.Verify] themselves.
 func (v *Verifier) Protect(next http.Handler, log *slog.Logger) http.Handler {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)

@@ -28,7 +28,9 @@ func (v *visit) newSignInPage() *ui.SignInPage {
 		Frame: v.frame(nil), Form: v.newForm("sign-in"), MethodForm: v.newForm("method"),
 		Identifier: v.value(ui.FieldIdentifier), Remember: v.ticked(ui.FieldRemember), RememberOffered: true,
 	}
-	if v.req != nil && v.req.Params.LoginHint == "" && v.req.Params.Prompt != promptLogin {
+	// Where nobody can sign up, the first page of the request may be this one.
+	first := v.signUps() == nil && v.r.URL.Path == pathAuthorize
+	if v.req != nil && v.req.Params.LoginHint == "" && v.req.Params.Prompt != promptLogin && !first {
 		page.Back = v.link("")
 	}
 	if hint := v.hintShown(); hint != "" {
