@@ -133,9 +133,10 @@ func (si *signIn) counts(docs storage.Docs, context string, now time.Time) (bool
 }
 
 // fresh reports whether a sign-in is recent enough to go on without asking for
-// the password again. In the context in which it was proved it always is.
+// the password again. In the authorization request in which it was proved it
+// always is; the account manager goes on for ever.
 func (s *Server) fresh(si *signIn, context string, maxAge time.Duration) bool {
-	return si.Context == context || s.now().Sub(si.Proved) < min(maxAge, s.cfg.Limits.SignInFresh)
+	return si.Context == context && context != managerContext || s.now().Sub(si.Proved) < min(maxAge, s.cfg.Limits.SignInFresh)
 }
 
 // putSignIn records a sign-in. If the device has too many, the oldest goes.

@@ -210,7 +210,7 @@ func (s *Server) saveDevice(docs storage.Docs, d *device) error {
 
 // newDevice makes a device for a browser that has none, and sets its cookies.
 func (s *Server) newDevice(w http.ResponseWriter, r *http.Request) (*device, error) {
-	if err := s.spend(r.Context(), bucketDevice, ipText(originOf(r.Context()).IP), s.cfg.Limits.Rates.DevicePerIP); err != nil {
+	if err := s.spend(r.Context(), bucketDevice, ipKey(originOf(r.Context()).IP), s.cfg.Limits.Rates.DevicePerIP); err != nil {
 		return nil, err
 	}
 	var (

@@ -48,7 +48,7 @@ type Limits struct {
 
 // Rates are the limits of requests in a time. A field that is zero takes the
 // default named in its comment; a Rate with negative Points is no limit. What a
-// request "per IP" comes from says Config.ClientIP.
+// request "per IP" comes from says Config.ClientIP; of IPv6, a /64 counts as one.
 type Rates struct {
 	PARPerIP         Rate // 60 in 1 min
 	PARPerClient     Rate // 600 in 1 min

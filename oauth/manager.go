@@ -198,16 +198,16 @@ func (v *visit) guess(page ui.Page, purpose string, try func() error) (bool, err
 		return false, v.tooMany(page, wait)
 	}
 	err = try()
-	if errors.Is(err, ErrCodeInvalid) {
-		return false, v.refusedFor(page, err)
+	switch {
+	case err == nil:
+		err = v.forgive(v.r.Context(), name)
+		return err == nil, err
+	case !errors.Is(err, ErrCodeInvalid): // nothing is said about the code
+		if back := v.takeBack(v.r.Context(), name); back != nil {
+			return false, errors.Join(err, back)
+		}
 	}
-	if clear := v.forgive(v.r.Context(), name); clear != nil {
-		return false, errors.Join(err, clear)
-	}
-	if err != nil {
-		return false, v.refusedFor(page, err)
-	}
-	return true, nil
+	return false, v.refusedFor(page, err)
 }
 
 // stayIn signs in again after a change that has ended all sign-ins.

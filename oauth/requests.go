@@ -158,17 +158,20 @@ func (s *Server) peekRequest(ctx context.Context, clientID, requestURI string) (
 	if !ok || !isRandomID(id, prefixRequest, sizeID) {
 		return nil, nil, errRequestGone
 	}
-	c, err := s.client(ctx, clientID)
-	if err != nil {
-		return nil, nil, err
-	}
 	var req authRequest
-	err = s.view(ctx, func(docs storage.Docs) error {
+	err := s.view(ctx, func(docs storage.Docs) error {
 		_, err := loadRequest(docs, hash(id), s.now(), &req)
 		return err
 	})
 	if errors.Is(err, storage.ErrNotFound) || err == nil && req.ClientID != clientID {
 		return nil, nil, errRequestGone
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := s.client(ctx, clientID) // only now, as in openRequest
+	if err == nil && !c.MatchRedirect(req.Params.RedirectURI) {
+		return nil, nil, errRequestGone // it is registered no more
 	}
 	return &req, c, err
 }

@@ -20,7 +20,7 @@ func (v *visit) newResetPage() *ui.ResetRequestPage {
 // resetPost has a code sent, if there is such an account. The answer is the same
 // either way.
 func (v *visit) resetPost() error {
-	start, ctx, ip := v.now(), v.r.Context(), ipText(originOf(v.r.Context()).IP)
+	start, ctx, ip := v.now(), v.r.Context(), ipKey(originOf(v.r.Context()).IP)
 	page, rates := v.newResetPage(), v.cfg.Limits.Rates
 	email, problem := readEmail(v.field(ui.FieldEmail))
 	if problem != "" {
@@ -65,7 +65,7 @@ func (v *visit) resetPasswordPost() error {
 		return v.refused(http.StatusBadRequest, page, *p)
 	}
 	// A code names no account, so guesses are counted where they come from.
-	if wait := v.limited(ctx, bucketSignIn, ipText(originOf(ctx).IP), v.cfg.Limits.Rates.SignInPerIP); wait > 0 {
+	if wait := v.limited(ctx, bucketSignIn, ipKey(originOf(ctx).IP), v.cfg.Limits.Rates.SignInPerIP); wait > 0 {
 		return v.tooMany(page, wait)
 	}
 	err := v.cfg.Accounts.(PasswordResets).ResetPassword(ctx, code, password)

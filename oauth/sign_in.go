@@ -84,7 +84,7 @@ func (v *visit) identifierOf(entered string) string {
 	if v.req != nil && v.req.Params.LoginHint != "" {
 		return v.req.Params.LoginHint
 	}
-	entered = strings.ToLower(strings.TrimPrefix(entered, "@"))
+	entered = strings.ToLower(strings.TrimSpace(strings.TrimPrefix(entered, "@")))
 	if sign := v.signUps(); sign != nil && entered != "" && !strings.ContainsAny(entered, ".@:") {
 		if domains := sign.HandleDomains(); len(domains) > 0 {
 			entered += domains[0]
@@ -137,7 +137,7 @@ func (v *visit) tooMany(page ui.Page, wait time.Duration) error {
 // checkPassword asks the account system, unless there were too many attempts.
 // Then it says how long to wait.
 func (v *visit) checkPassword(identifier, password, method string) (a Account, wait time.Duration, err error) {
-	ctx, ip := v.r.Context(), ipText(originOf(v.r.Context()).IP)
+	ctx, ip := v.r.Context(), ipKey(originOf(v.r.Context()).IP)
 	rates := v.cfg.Limits.Rates
 	pair := hash(identifier) + "/" + ip
 	for _, take := range []struct {

@@ -29,7 +29,8 @@ type SignInMethod interface {
 	// query with which the other site sent the browser back. It returns who has
 	// signed in; or, with a DID that is empty, the next step, which may be the
 	// same one with a Problem. On [ErrCodeInvalid] the server shows the form
-	// again; a step takes [MaxFactorTries] answers at most.
+	// again; a step takes [MaxFactorTries] answers at most. A step with a Problem
+	// says that the answer was wrong as well, and is counted like that.
 	Continue(ctx context.Context, a SignInAttempt, state []byte, values url.Values) (syntax.DID, *SignInStep, error)
 }
 

@@ -59,7 +59,7 @@ func (v *visit) newSignUpPage() (*ui.SignUpPage, error) {
 // signUpPost makes an account and signs in.
 func (v *visit) signUpPost() error {
 	start, ctx, sign := v.now(), v.r.Context(), v.signUps()
-	if err := v.spend(ctx, bucketSignUp, ipText(originOf(ctx).IP), v.cfg.Limits.Rates.SignUpPerIP); err != nil {
+	if err := v.spend(ctx, bucketSignUp, ipKey(originOf(ctx).IP), v.cfg.Limits.Rates.SignUpPerIP); err != nil {
 		return err
 	}
 	page, err := v.newSignUpPage()
@@ -226,7 +226,7 @@ func (s *Server) handleCheck(w http.ResponseWriter, r *http.Request) {
 	}
 	v := &visit{Server: s, w: w, r: r}
 	start := s.now()
-	if wait := s.limited(r.Context(), bucketHandleCheck, ipText(originOf(r.Context()).IP), s.cfg.Limits.Rates.HandleCheckPerIP); wait > 0 {
+	if wait := s.limited(r.Context(), bucketHandleCheck, ipKey(originOf(r.Context()).IP), s.cfg.Limits.Rates.HandleCheckPerIP); wait > 0 {
 		setRetryAfter(h, wait)
 		problem(http.StatusTooManyRequests, ui.ProblemTooManyTries)
 		return

@@ -31,7 +31,7 @@ func (v *visit) methodPost() error {
 	if m == nil {
 		return &pageError{status: http.StatusBadRequest}
 	}
-	if err := v.spend(v.r.Context(), bucketSignIn, ipText(originOf(v.r.Context()).IP), v.cfg.Limits.Rates.SignInPerIP); err != nil {
+	if err := v.spend(v.r.Context(), bucketSignIn, ipKey(originOf(v.r.Context()).IP), v.cfg.Limits.Rates.SignInPerIP); err != nil {
 		return err
 	}
 	if err := v.allow(v.r.Context(), v.event(Event{Kind: EventSignIn, Method: m.ID()})); err != nil {
@@ -160,8 +160,13 @@ func (v *visit) continueStep(st *step, m SignInMethod, values url.Values) error 
 		v.tell(ctx, v.event(Event{Kind: EventSignInFailed, Account: st.Step.Account, Actor: st.Step.Account, Method: m.ID()}))
 		return v.refused(http.StatusUnauthorized, v.stepAgain(st), ui.Problem{Code: ui.ProblemCodeWrong})
 	}
-	if name != "" {
-		err = errors.Join(err, v.forgive(ctx, name))
+	again := err == nil && did == "" && next != nil && next.Problem != "" // a wrong answer, said otherwise
+	switch {
+	case name == "" || again:
+	case err == nil && did != "":
+		err = v.forgive(ctx, name)
+	default: // neither wrong nor all that it takes
+		err = errors.Join(err, v.takeBack(ctx, name))
 	}
 	if err != nil {
 		return err
@@ -169,6 +174,9 @@ func (v *visit) continueStep(st *step, m SignInMethod, values url.Values) error 
 	if did == "" {
 		following := *st
 		following.id, following.Tries = randomID(prefixStep, sizeID), 0
+		if again {
+			following.Tries = st.Tries + 1
+		}
 		return v.goToStep(&following, st, next)
 	}
 	a, err := v.cfg.Accounts.Account(ctx, did)
