@@ -19,6 +19,7 @@ type oauthAccounts struct{ s *Server }
 var (
 	_ oauth.Accounts           = (*oauthAccounts)(nil)
 	_ oauth.SignUps            = (*oauthAccounts)(nil)
+	_ oauth.SignUpFields       = (*oauthAccounts)(nil)
 	_ oauth.Reactivations      = (*oauthAccounts)(nil)
 	_ oauth.HandleManager      = (*oauthAccounts)(nil)
 	_ oauth.AppPasswordManager = (*oauthAccounts)(nil)
@@ -132,6 +133,15 @@ func (o *oauthAccounts) SignUp(ctx context.Context, a oauth.NewAccount) (oauth.A
 		return oauth.Account{}, asOAuth(err)
 	}
 	return oauthAccount(&made), nil
+}
+
+// SignUpFields implements oauth.SignUpFields: there are none but the usual ones.
+func (o *oauthAccounts) SignUpFields(context.Context, string) ([]oauth.StepField, error) {
+	return nil, nil
+}
+
+func (o *oauthAccounts) SignUpTerms(string) (terms, policy string) {
+	return o.s.cfg.Info.TermsOfService, o.s.cfg.Info.PrivacyPolicy
 }
 
 func (o *oauthAccounts) Reactivate(ctx context.Context, did syntax.DID) error {
