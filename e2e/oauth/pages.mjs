@@ -2,6 +2,7 @@
 // each page is looked at closely, and once without.
 
 import assert from 'node:assert/strict'
+import { createHmac } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { before, test } from 'node:test'
 
@@ -333,30 +334,120 @@ for (const javaScriptEnabled of [true, false]) {
   })
 }
 
-test('what an app of the web asks for', async (t) => {
-  const origin = `https://page.${domain}`
-  const broad = 'atproto transition:generic transition:chat.bsky transition:email'
+/** An app of the web, at an origin. */
+function webApp(origin, scope, more = {}) {
   const metadata = {
-    client_id: `${origin}/broad/client.json`,
-    client_name: 'Nobody shows this name',
-    redirect_uris: [`${origin}/broad/`],
-    scope: broad,
+    client_id: `${origin}/client.json`,
+    client_name: 'The name of an app',
+    client_uri: origin,
+    redirect_uris: [`${origin}/callback`],
+    scope,
     grant_types: ['authorization_code', 'refresh_token'],
     response_types: ['code'],
     application_type: 'web',
     token_endpoint_auth_method: 'none',
     dpop_bound_access_tokens: true,
+    ...more,
   }
   stage.apps.serveJson(metadata.client_id, metadata)
   stage.apps.serve(metadata.redirect_uris[0], 'The app goes on.')
+  return officialClient(stage.open, metadata).client
+}
+
+test('what an app of the web asks for', async (t) => {
   const { session } = await stage.open.signUp('long-handled-alice')
-  const { client } = officialClient(stage.open, metadata)
+  const client = webApp(`https://page.${domain}`, 'atproto transition:generic transition:chat.bsky transition:email')
   const visitor = await Visitor.arrive(t)
-  await visitor.page.goto(String(await client.authorize(session.handle)))
+  const { page } = visitor
+  await page.goto(String(await client.authorize(session.handle)))
   await visitor.look('sign-in-for-account')
   await visitor.signIn('long-handled-alice')
   await visitor.sees(/asks for access to your account$/)
-  assert.equal(await visitor.page.getByText(metadata.client_name).count(), 0)
-  await visitor.page.getByText('Technical details').click()
+  assert.equal(await page.getByText('The name of an app').count(), 0)
+  await page.getByText('Technical details').click()
   await visitor.look('consent-web')
 })
+
+test('a trusted app, and an account with terms', async (t) => {
+  const origin = `https://trusted.${domain}`
+  const logo = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><circle cx="4" cy="4" r="4" fill="teal"/></svg>'
+  stage.apps.serve(`${origin}/logo.svg`, logo, 'image/svg+xml')
+  const pages = { logo_uri: `${origin}/logo.svg`, tos_uri: `${origin}/terms`, policy_uri: `${origin}/privacy` }
+  const client = webApp(origin, 'atproto repo:app.bsky.feed.post', pages)
+  const visitor = await Visitor.arrive(t)
+  const { page } = visitor
+  await page.goto(String(await client.authorize(stage.open.url, { prompt: 'create' })))
+  await visitor.sees('Create an account')
+  await visitor.fill({ Handle: 'newcomer', 'E-mail address': 'newcomer@example.com', Password: 'a first password' })
+  await visitor.look('sign-up-terms')
+  await page.getByLabel(/terms/i).check()
+  await visitor.press('Create account')
+  await visitor.sees('The name of an app asks for access to your account')
+  assert.ok(await page.locator('img.tile').evaluate((image) => image.complete && image.naturalWidth > 0))
+  await visitor.look('consent-trusted')
+  await visitor.press('Authorize')
+  await page.waitForURL(`${origin}/callback?*`)
+})
+
+/** The code that an authenticator app shows (RFC 6238). */
+function codeOf(secret, steps = 0) {
+  const bits = [...secret.replace(/\s/g, '')].map((c) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(c).toString(2).padStart(5, '0')).join('')
+  const key = Buffer.from(bits.match(/.{8}/g).map((byte) => parseInt(byte, 2)))
+  const counter = Buffer.alloc(8)
+  counter.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30_000) + steps))
+  const mac = createHmac('sha1', key).update(counter).digest()
+  return String((mac.readUInt32BE(mac.at(-1) & 15) & 0x7fffffff) % 1_000_000).padStart(6, '0')
+}
+
+for (const javaScriptEnabled of [true, false]) {
+  test(`a second factor ${javaScriptEnabled ? 'with' : 'without'} JavaScript`, async (t) => {
+    const name = javaScriptEnabled ? 'factor' : 'factor-plain'
+    const { session } = await stage.open.signUp(name)
+    const visitor = await Visitor.arrive(t, { javaScriptEnabled })
+    const { page } = visitor
+    const look = (name) => javaScriptEnabled && visitor.look(name)
+    const enter = async () => {
+      await page.goto(`${stage.open.url}/account/sign-in`)
+      await visitor.fill({ 'Handle or e-mail address': session.handle })
+      await visitor.signIn(name)
+    }
+    await enter()
+    await visitor.sees('Account')
+    await page.getByRole('link', { name: 'Two-step sign-in' }).first().click()
+    await look('account-factors-none')
+    await visitor.press('Add an authenticator app')
+    await page.getByLabel('Code that the app shows').waitFor()
+    await look('account-factors-new')
+    const secret = await page.locator('.secret code').innerText()
+    await visitor.fill({ 'Code that the app shows': codeOf(secret) })
+    await visitor.press('Turn on')
+    await page.getByText('they are shown only now').waitFor()
+    await look('account-factors-codes')
+    const recovery = await page.locator('.codes code').allInnerTexts()
+    await visitor.press('Sign out')
+
+    const second = async (code) => {
+      await page.getByRole('textbox').fill(code)
+      await visitor.press('Continue')
+    }
+    await enter()
+    await visitor.sees('Confirm it’s you')
+    await look('second-factor')
+    await second('000000')
+    await page.getByRole('alert').waitFor()
+    await look('second-factor-refused')
+    await visitor.press('Recovery code')
+    await look('second-factor-recovery')
+    await second(recovery[0])
+    await visitor.sees('Account')
+    await visitor.press('Sign out')
+
+    await enter()
+    await second(codeOf(secret, 1)) // each is good once
+    await visitor.sees('Account')
+    await page.getByRole('link', { name: 'Two-step sign-in' }).first().click()
+    await look('account-factors')
+    await visitor.press('Remove')
+    await page.getByText('Signing in takes only your password').waitFor()
+  })
+}

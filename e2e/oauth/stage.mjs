@@ -119,7 +119,7 @@ class Stage {
     this.apps = new Apps()
     await this.apps.start()
     this.open = new PublicServer()
-    await this.open.start(this.apps, ['atproto', 'atcute', 'indigo', 'indigo-key', 'page'])
+    await this.open.start(this.apps, ['atproto', 'atcute', 'indigo', 'indigo-key', 'page', 'trusted'])
     this.world = await World.start({ after: (stop) => this.stops.push(stop) })
     this.local = await Server.start(this.world, '.test')
     this.browser = await launch(domain, this.open.port)

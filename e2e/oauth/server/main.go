@@ -30,7 +30,10 @@ import (
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
 
 	"github.com/pdskit/pdskit/identity"
+	"github.com/pdskit/pdskit/oauth"
+	"github.com/pdskit/pdskit/oauth/totp"
 	"github.com/pdskit/pdskit/pds"
+	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/storage/blobs"
 	"github.com/pdskit/pdskit/storage/sqlite"
 )
@@ -135,7 +138,8 @@ func run(ctx context.Context, served hosts, in io.Reader, out io.Writer) error {
 	return errors.Join(started, err, <-worked)
 }
 
-// newConfig puts the PDS together. Its mail goes to the log.
+// newConfig puts the PDS together, with a second factor for those who want one,
+// terms, and trust in the app at the name "trusted". Its mail goes to the log.
 func newConfig(store *sqlite.Store, plc *identity.MemoryPLC, transport http.RoundTripper) (pds.Config, error) {
 	rotation, err := atcrypto.GeneratePrivateKeyK256()
 	if err != nil {
@@ -149,6 +153,11 @@ func newConfig(store *sqlite.Store, plc *identity.MemoryPLC, transport http.Roun
 	if err != nil {
 		return pds.Config{}, err
 	}
+	secret := pds.NewMasterKey()
+	factor, err := totp.New(totp.Config{Store: storage.DocsOf(store), Secret: secret, Issuer: pdsHost})
+	if err != nil {
+		return pds.Config{}, err
+	}
 	return pds.Config{
 		PublicURL: "https://" + pdsHost,
 		Store:     store,
@@ -156,7 +165,20 @@ func newConfig(store *sqlite.Store, plc *identity.MemoryPLC, transport http.Roun
 		Registry:  identity.NewPLCRegistry(plc.Client(), rotation, ""),
 		Directory: directory,
 		Keys:      keys,
-		Secret:    pds.NewMasterKey(),
+		Secret:    secret,
+		Info: pds.Info{
+			Name: "Test Service", HomeURL: "https://" + domain,
+			PrivacyPolicy: "https://" + domain + "/privacy", TermsOfService: "https://" + domain + "/terms",
+		},
+		OAuth: oauth.Config{
+			SecondFactor: factor,
+			ClientPolicy: func(_ context.Context, c oauth.ClientInfo) oauth.Trust {
+				if strings.HasPrefix(c.ID, "https://trusted."+domain+"/") {
+					return oauth.Trusted
+				}
+				return oauth.Untrusted
+			},
+		},
 		Transport: transport,
 		Logger:    slog.New(slog.NewJSONHandler(os.Stderr, nil)),
 	}, nil
