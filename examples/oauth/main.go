@@ -41,10 +41,6 @@ import (
 	"github.com/pdskit/pdskit/xrpc"
 )
 
-const schema = `
-	CREATE TABLE IF NOT EXISTS users (did TEXT PRIMARY KEY, handle TEXT UNIQUE, salt BLOB, hash BLOB);
-	CREATE TABLE IF NOT EXISTS notes (did TEXT, text TEXT)`
-
 //go:embed pages
 var pages embed.FS
 
@@ -85,11 +81,15 @@ func (t tables) notes(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 10_000))
-	if err == nil && r.Method == http.MethodPost {
-		_, err = t.ExecContext(r.Context(), "INSERT INTO notes VALUES (?, ?)", token.Account, string(text))
+	if err != nil {
+		http.Error(w, "a note has 10,000 bytes at most", http.StatusBadRequest)
+		return
+	}
+	if r.Method == http.MethodPost {
+		_, err = t.ExecContext(r.Context(), "INSERT INTO notes (did, text) VALUES (?, ?)", token.Account, string(text))
 	}
 	var list string
-	row := t.QueryRowContext(r.Context(), "SELECT coalesce(group_concat(text, char(10)), '') FROM notes WHERE did = ?", token.Account)
+	row := t.QueryRowContext(r.Context(), "SELECT coalesce(group_concat(text, char(10) ORDER BY id), '') FROM notes WHERE did = ?", token.Account)
 	if err = errors.Join(err, row.Scan(&list)); err != nil {
 		http.Error(w, "that did not work", http.StatusInternalServerError)
 		return
@@ -105,7 +105,8 @@ func main() {
 	flag.Parse()
 	must(0, os.MkdirAll(*data, 0o700))
 	own := tables{must(sql.Open("sqlite", *data+"/notes.db?_pragma=busy_timeout(5000)"))}
-	must(own.Exec(schema))
+	must(own.Exec(`CREATE TABLE IF NOT EXISTS users (did TEXT PRIMARY KEY, handle TEXT UNIQUE, salt BLOB, hash BLOB);
+		CREATE TABLE IF NOT EXISTS notes (id INTEGER PRIMARY KEY, did TEXT, text TEXT)`))
 	if *add != "" {
 		handle, salt := must(syntax.ParseHandle(strings.ToLower(*add))), []byte(rand.Text())
 		hash := hashed(strings.TrimSpace(string(must(io.ReadAll(os.Stdin)))), salt)
@@ -119,11 +120,10 @@ func main() {
 	}
 	must(0, err)
 	store := must(sqlite.Open(*data+"/oauth.db", sqlite.Options{}))
-	docs := storage.DocsOf(store)
 	server := must(oauth.New(oauth.Config{
 		Issuer: *address, DevMode: strings.HasPrefix(*address, "http:"),
-		Store: docs, Accounts: own, Secret: secret, Logger: slog.Default(),
-		SecondFactor: must(totp.New(totp.Config{Store: docs, Secret: secret, Issuer: "Notebook"})),
+		Store: storage.DocsOf(store), Accounts: own, Secret: secret, Logger: slog.Default(),
+		SecondFactor: must(totp.New(totp.Config{Store: storage.DocsOf(store), Secret: secret, Issuer: "Notebook"})),
 		UI: must(ui.New(ui.Options{
 			Branding: ui.Branding{Name: "Notebook", Colors: ui.Colors{Primary: "#0b6e4f"}},
 			Overlay:  must(fs.Sub(pages, "pages")), // sign-in.html instead of that of package ui

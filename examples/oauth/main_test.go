@@ -131,7 +131,11 @@ func TestProgram(t *testing.T) {
 		}
 	}
 
-	// The token is of no use without the key, and with the wrong one.
+	if status, text := editor.send(http.MethodPost, "/notes", "text/plain", strings.Repeat("x", 10_001)); status != http.StatusBadRequest {
+		t.Errorf("a note that is too long: %d %s", status, text)
+	}
+
+	// The token is of no use to who lacks the key.
 	thief := newApp(t, p.address, scopes)
 	thief.access = editor.access
 	if status, text := thief.send(http.MethodGet, "/notes", "", ""); status != http.StatusUnauthorized || !strings.Contains(text, "invalid_token") {
