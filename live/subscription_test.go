@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -444,6 +445,40 @@ func TestBatches(t *testing.T) {
 		if err != nil || len(events) != 1 {
 			t.Fatalf("%d large events at once, %v", len(events), err)
 		}
+	}
+}
+
+// TestStalledTakesNoMemory: what is published while a subscriber does not ask
+// takes no memory, and it gets one gap for it.
+func TestStalledTakesNoMemory(t *testing.T) {
+	const n, size = 1200, 32 << 10
+	w := newWorld(t, live.Limits{})
+	stalled, reader := w.subscribe(live.Public(), live.Options{}), w.subscribe(live.Public(), live.Options{})
+	heap := func() int {
+		var mem runtime.MemStats
+		runtime.GC()
+		runtime.GC() // what pools held is gone after the second
+		runtime.ReadMemStats(&mem)
+		return int(mem.HeapAlloc)
+	}
+	before := heap()
+	data := map[string]string{"x": strings.Repeat("x", size)}
+	for range n {
+		if _, err := w.Publish(t.Context(), room, data); err != nil {
+			t.Fatal(err)
+		}
+		take(t, reader, 1)
+	}
+	if grown := heap() - before; grown > n*size/4 {
+		t.Errorf("%d bytes more in memory, of %d published", grown, n*size)
+	}
+	got := take(t, stalled, 1)[0]
+	if got.Kind != live.KindGap || *got.Gap != (live.Gap{From: 1, To: n}) {
+		t.Errorf("got %s", got.JSON())
+	}
+	w.publish(1)
+	if got := take(t, stalled, 1)[0]; got.Entry == nil || got.Entry.Seq != n+1 {
+		t.Errorf("got %s", got.JSON())
 	}
 }
 

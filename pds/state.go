@@ -20,8 +20,8 @@ import (
 // stays small.
 const (
 	MaxStateReads    = 500     // documents read, by Get or Scan
-	MaxStateWrites   = 200     // documents changed, and jobs
-	MaxStateBytes    = 1 << 20 // bytes of all values changed
+	MaxStateWrites   = 200     // documents changed, jobs, and changes of topics
+	MaxStateBytes    = 1 << 20 // bytes of all values changed, and messages
 	MaxDocumentBytes = 64 << 10
 	MaxDocumentKey   = 512 // bytes of DocumentKey.Key
 	maxDocumentKind  = 64
@@ -91,7 +91,7 @@ type Document struct {
 // JSON decodes the value into v.
 func (d *Document) JSON(v any) error { return json.Unmarshal(d.Value, v) }
 
-// State gives an extension its documents and jobs. Reads see the stored documents and
+// State gives an extension its documents, jobs and topics. Reads see the stored documents and
 // what this State has changed; changes are kept as data and applied later, by
 // one transaction, which also checks that nothing which was read has changed
 // meanwhile. So a function that is given a State may run more than once and
