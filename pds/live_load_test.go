@@ -103,12 +103,19 @@ type stamped struct {
 // join adds a subscriber that reads.
 func (c *crowd) join() {
 	c.Helper()
-	_, r := c.open()
+	conn, r := c.open()
 	c.reading.Go(func() {
 		for {
-			frame, err := readServerFrame(r)
+			opcode, frame, err := readServerFrame(r)
 			if err != nil {
 				return // the test is over
+			}
+			if opcode == 9 { // a ping, on a slow machine: a pong, masked by zeros
+				pong := append([]byte{0x8a, 0x80 | byte(len(frame)), 0, 0, 0, 0}, frame...)
+				if _, err := conn.Write(pong); err != nil {
+					return
+				}
+				continue
 			}
 			var m struct {
 				Payload struct {
@@ -130,22 +137,22 @@ func (c *crowd) join() {
 }
 
 // readServerFrame reads a frame as servers send them, unmasked.
-func readServerFrame(r *bufio.Reader) ([]byte, error) {
+func readServerFrame(r *bufio.Reader) (opcode byte, frame []byte, err error) {
 	var head [2]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	size := int(head[1])
 	if size == 126 {
 		var long [2]byte
 		if _, err := io.ReadFull(r, long[:]); err != nil {
-			return nil, err
+			return 0, nil, err
 		}
 		size = int(binary.BigEndian.Uint16(long[:]))
 	}
-	frame := make([]byte, size)
-	_, err := io.ReadFull(r, frame)
-	return frame, err
+	frame = make([]byte, size)
+	_, err = io.ReadFull(r, frame)
+	return head[0] & 0x0f, frame, err
 }
 
 // run publishes at a rate and waits until everybody has everything. It returns
