@@ -18,10 +18,12 @@ func (s *Server) updateHandle() xrpc.Method {
 		func(ctx context.Context, in *updateHandleInput) (*xrpc.None, error) {
 			c := xrpc.CallerFrom(ctx)
 			return nil, s.setHandle(ctx, c.Account, in.Handle, false, causeOf(c))
-		}).WithLimits(
-		xrpc.Limit{Points: 10, Window: 5 * time.Minute, Key: xrpc.ByAccount},
-		xrpc.Limit{Points: 50, Window: 24 * time.Hour, Key: xrpc.ByAccount},
-	)
+		}).WithLimits(handleLimits()...)
+}
+
+// handleLimits bound the changes of an account's handle.
+func handleLimits() []xrpc.Limit {
+	return []xrpc.Limit{limitByAccount(10, 5*time.Minute), limitByAccount(50, day)}
 }
 
 // refreshIdentityLimits bound the fetches that one account causes.

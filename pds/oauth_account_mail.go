@@ -18,10 +18,35 @@ var (
 	_ oauth.EmailManager    = (*oauthAccounts)(nil)
 )
 
+// take spends from the limits of the method that does the same: what is done on
+// the pages counts as well. The error is oauth.ErrBusy if they are used up.
+func (o *oauthAccounts) take(ctx context.Context, nsid, key string, limits []xrpc.Limit) error {
+	for _, l := range limits {
+		state, err := o.s.cfg.Limiter.Take(ctx, nsid, key, 1, l)
+		if err != nil {
+			return err
+		}
+		if !state.Allowed {
+			return oauth.ErrBusy
+		}
+	}
+	return nil
+}
+
 // RequestPasswordReset implements oauth.PasswordResets. What cannot be an
-// address is no error, since no account has it.
+// address is no error, since no account has it; and that an address has got
+// enough mail is nothing to tell.
 func (o *oauthAccounts) RequestPasswordReset(ctx context.Context, email string) error {
-	err := o.s.requestReset(ctx, email)
+	key := normalizeIdentifier(email)
+	err := o.take(ctx, "com.atproto.server.requestPasswordReset", boundedKey(key), resetLimits(key))
+	if errors.Is(err, oauth.ErrBusy) {
+		o.s.log.InfoContext(ctx, "a password reset was not sent: too many to one address")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = o.s.requestReset(ctx, email)
 	if refused, ok := errors.AsType[*xrpc.Error](err); ok && refused.Status == http.StatusBadRequest {
 		return nil
 	}
@@ -48,6 +73,9 @@ func (o *oauthAccounts) ChangePassword(ctx context.Context, did syntax.DID, pass
 
 // RequestEmailChange implements oauth.EmailManager.
 func (o *oauthAccounts) RequestEmailChange(ctx context.Context, did syntax.DID) (codeSent bool, err error) {
+	if err := o.take(ctx, "com.atproto.server.requestEmailUpdate", string(did), mailLimits()); err != nil {
+		return false, err
+	}
 	codeSent, err = o.s.requestAddressChange(ctx, did)
 	return codeSent, asOAuth(err)
 }
@@ -66,6 +94,9 @@ func (o *oauthAccounts) ChangeEmail(ctx context.Context, did syntax.DID, email, 
 
 // RequestEmailConfirmation implements oauth.EmailManager.
 func (o *oauthAccounts) RequestEmailConfirmation(ctx context.Context, did syntax.DID) error {
+	if err := o.take(ctx, "com.atproto.server.requestEmailConfirmation", string(did), mailLimits()); err != nil {
+		return err
+	}
 	return asOAuth(o.s.requestCode(ctx, did, mailConfirmEmail))
 }
 

@@ -2,6 +2,7 @@ package pds_test
 
 import (
 	"errors"
+	"fmt"
 	"html"
 	"net/http"
 	"net/url"
@@ -9,9 +10,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
 	"github.com/pdskit/pdskit/oauth"
 	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/pds/pdstest"
+	"github.com/pdskit/pdskit/xrpc"
 )
 
 // follow follows the link of a page whose path ends in one.
@@ -139,4 +143,45 @@ func TestOAuthAccountManagerMail(t *testing.T) {
 	want("reset to nothing", resets.ResetPassword(ctx, code, ""), oauth.ErrPasswordWeak)
 	want("set the password", resets.ResetPassword(ctx, code, "another password"), nil)
 	login(t, srv, string(a.DID), "another password")
+}
+
+// TestOAuthAccountLimits: the pages send no more mail and change no more handles
+// than the methods do, and both together no more than either.
+func TestOAuthAccountLimits(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t, func(cfg *pds.Config) { cfg.Limiter = xrpc.NewMemoryLimiter(nil, 0) })
+	a := srv.CreateAccount("alice")
+	accounts, ctx := srv.OAuthAccounts(), t.Context()
+	emails := accounts.(oauth.EmailManager)
+	for _, test := range []struct {
+		nsid    string
+		request func() error
+	}{
+		{"com.atproto.server.requestEmailConfirmation", func() error { return emails.RequestEmailConfirmation(ctx, a.DID) }},
+		{"com.atproto.server.requestEmailUpdate", func() error { _, err := emails.RequestEmailChange(ctx, a.DID); return err }},
+		{"com.atproto.server.requestAccountDelete", func() error { return accounts.(oauth.Deleter).RequestDeletion(ctx, a.DID) }},
+	} {
+		ok(t, post(t, srv, test.nsid, "Bearer "+a.Access, nil, nil))
+		for range 4 {
+			ok(t, test.request())
+		}
+		if err := test.request(); !errors.Is(err, oauth.ErrBusy) {
+			t.Errorf("%s, the sixth time: %v", test.nsid, err)
+		}
+	}
+	handles := accounts.(oauth.HandleManager)
+	for i := range 11 {
+		err := handles.ChangeHandle(ctx, a.DID, syntax.Handle(fmt.Sprintf("alice%d%s", i, handles.ChangeableDomains()[0])))
+		if errors.Is(err, oauth.ErrBusy) != (i == 10) {
+			t.Errorf("handle %d: %v", i+1, err)
+		}
+	}
+	before := len(srv.Mail.To(a.Email))
+	for i := range 6 { // of which the last looks the same
+		ok(t, accounts.(oauth.PasswordResets).RequestPasswordReset(ctx, []string{"", " "}[i%2]+a.Email))
+		srv.RunJobs()
+	}
+	if n := len(srv.Mail.To(a.Email)) - before; n != 5 {
+		t.Errorf("%d resets were mailed", n)
+	}
 }

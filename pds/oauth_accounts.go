@@ -151,6 +151,9 @@ func (o *oauthAccounts) Reactivate(ctx context.Context, did syntax.DID) error {
 func (o *oauthAccounts) ChangeableDomains() []string { return o.s.cfg.HandleDomains }
 
 func (o *oauthAccounts) ChangeHandle(ctx context.Context, did syntax.DID, handle syntax.Handle) error {
+	if err := o.take(ctx, "com.atproto.identity.updateHandle", string(did), handleLimits()); err != nil {
+		return err
+	}
 	err := o.s.setHandle(ctx, did, handle.String(), false, cause{actor: did})
 	if errors.Is(err, errHandleElsewhere) {
 		return errors.Join(oauth.ErrHandleUnproven, err)
@@ -191,6 +194,9 @@ func (o *oauthAccounts) Deactivate(ctx context.Context, did syntax.DID) error {
 }
 
 func (o *oauthAccounts) RequestDeletion(ctx context.Context, did syntax.DID) error {
+	if err := o.take(ctx, "com.atproto.server.requestAccountDelete", string(did), mailLimits()); err != nil {
+		return err
+	}
 	a, err := o.s.callerAccount(ctx, did)
 	if err != nil {
 		return asOAuth(err)
