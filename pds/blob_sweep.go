@@ -45,6 +45,7 @@ func (s *Server) deleteReleasedBlobs(ctx context.Context) (more bool, err error)
 			return false, fmt.Errorf("blob %s: %w", key, err)
 		}
 	}
+	s.counts.deletedBlobs.Add(int64(len(keys)))
 	err = s.store.Update(ctx, func(tx storage.Tx) error { return tx.ForgetReleasedBlobs(keys) })
 	return len(keys) == sweepBatch, err
 }
@@ -53,7 +54,9 @@ func (s *Server) deleteReleasedBlobs(ctx context.Context) (more bool, err error)
 // One that something refers to after all, by an import, becomes permanent.
 func (s *Server) sweepTemporaryBlobs(ctx context.Context) (more bool, err error) {
 	before := s.clock.Now().Add(-s.cfg.Limits.TemporaryBlob)
+	swept := int64(0)
 	err = s.store.Update(ctx, func(tx storage.Tx) error {
+		swept = 0
 		old, err := tx.ListTemporaryBlobs(before, sweepBatch)
 		if err != nil {
 			return err
@@ -69,6 +72,7 @@ func (s *Server) sweepTemporaryBlobs(ctx context.Context) (more bool, err error)
 				err = tx.PutBlob(b)
 			} else {
 				err = tx.DeleteBlob(b.Owner, b.CID)
+				swept++
 			}
 			if err != nil {
 				return err
@@ -76,6 +80,9 @@ func (s *Server) sweepTemporaryBlobs(ctx context.Context) (more bool, err error)
 		}
 		return nil
 	})
+	if err == nil {
+		s.counts.sweptUploads.Add(swept)
+	}
 	return more, err
 }
 

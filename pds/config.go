@@ -149,6 +149,11 @@ type Config struct {
 	// [LexiconDirectory]. Default: LexiconsOptimistic.
 	Lexicons LexiconPolicy
 
+	// OnServed, if set, is told of every XRPC request when it has been
+	// answered; package pds/metrics counts them so. It may be called
+	// concurrently, and must not block.
+	OnServed func(xrpc.Served)
+
 	// Middleware, if set, wraps the Server in ListenAndServe and Serve. A
 	// program that serves the Server itself wraps it there.
 	Middleware func(http.Handler) http.Handler

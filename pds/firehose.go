@@ -44,14 +44,15 @@ type firehose struct {
 	limits Limits
 	reads  chan struct{} // one element for each page that is being read
 
-	mu   sync.Mutex // guards following field, and the count in it
+	mu   sync.Mutex // guards following 2 fields, and the count in the first
 	feed *feed      // nil while there are no subscribers
+	subs map[*subscriber]struct{}
 }
 
 func newFirehose(store storage.Store, clock storage.Clock, log *slog.Logger, limits Limits) *firehose {
 	return &firehose{
 		store: store, clock: clock, log: log, limits: limits,
-		reads: make(chan struct{}, maxPageReads),
+		reads: make(chan struct{}, maxPageReads), subs: map[*subscriber]struct{}{},
 	}
 }
 

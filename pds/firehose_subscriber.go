@@ -3,6 +3,7 @@ package pds
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/pdskit/pdskit/xrpc"
@@ -54,8 +55,28 @@ func (f *firehose) serve(ctx context.Context, cursor *int64, out frameWriter) er
 			return err
 		}
 	}
-	sub := subscriber{f: f, feed: fd, out: out, pos: at.pos}
+	sub := &subscriber{f: f, feed: fd, out: out, pos: at.pos}
+	sub.sent.Store(at.pos)
+	f.mu.Lock()
+	f.subs[sub] = struct{}{}
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.subs, sub)
+	}()
 	return sub.run(ctx)
+}
+
+// state returns how many subscribers there are, and the lowest position of
+// one, or last without any.
+func (f *firehose) state(last int64) (subscribers int, lowest int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for s := range f.subs {
+		last = min(last, s.sent.Load())
+	}
+	return len(f.subs), last
 }
 
 // subscriber is a position in the log, and where its frames go.
@@ -63,13 +84,15 @@ type subscriber struct {
 	f    *firehose
 	feed *feed
 	out  frameWriter
-	pos  int64 // all events up to it were sent
+	pos  int64        // all events up to it were sent
+	sent atomic.Int64 // pos, for others
 
 	batch [][]byte // used again and again
 }
 
 func (s *subscriber) run(ctx context.Context) error {
 	for {
+		s.sent.Store(s.pos)
 		batch, next, more, ok := s.feed.ring.after(s.pos, batchBytes, s.batch[:0])
 		s.batch = batch
 		switch {

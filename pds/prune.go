@@ -47,6 +47,9 @@ func (s *Server) pruneEvents(ctx context.Context) (more bool, err error) {
 		removed, err = tx.PruneEvents(upTo, pruneChunk)
 		return err
 	})
+	if err == nil {
+		s.counts.prunedEvents.Add(int64(removed))
+	}
 	return removed == pruneChunk, err
 }
 

@@ -32,6 +32,7 @@ func (s *Server) routes() http.Handler {
 	other.HandleFunc("GET /{$}", s.serveLanding)
 	other.HandleFunc("POST /admin/clock/accept", s.adminRoute(s.serveAcceptClock))
 	other.HandleFunc("GET /admin/check", s.adminRoute(s.serveCheck))
+	other.HandleFunc("GET /admin/usage", s.adminRoute(s.serveUsage))
 	other.HandleFunc("GET /admin/audit", s.adminRoute(s.serveAudit))
 	other.HandleFunc("GET /admin/jobs", s.adminRoute(s.serveJobs))
 	other.HandleFunc("POST /admin/jobs/retry", s.adminRoute(s.serveRetryJob))

@@ -68,6 +68,7 @@ type Server struct {
 	calls     *callSlots       // of other services
 	merges    *callSlots       // of answers that are merged
 	lexicons  *foreignLexicons // nil: nobody can be asked
+	counts    counters
 }
 
 // New makes a server from a configuration. It returns an error that names the
@@ -125,6 +126,7 @@ func New(cfg Config) (*Server, error) {
 		Fallback:       s.proxy,
 		ValidateOutput: cfg.ValidateOutput,
 		Clock:          s.clock.Now,
+		OnServed:       cfg.OnServed,
 	})
 	if err != nil {
 		return nil, err

@@ -16,6 +16,13 @@ func newCallSlots(total, each int) *callSlots {
 	return &callSlots{total: total, each: each, by: make(map[string]int)}
 }
 
+// inUse returns how many slots are taken.
+func (c *callSlots) inUse() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.used
+}
+
 // take returns a function that gives the slot back, to be called once, or false
 // if there is none. An empty key counts in the total alone.
 func (c *callSlots) take(key string) (release func(), ok bool) {

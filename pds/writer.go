@@ -91,7 +91,10 @@ func (s *Server) pipeline(ctx context.Context, did syntax.DID, prepare func(ctx 
 		var refused *xrpc.Error
 		switch {
 		case err == nil && p != nil:
-			err = s.reportPanic(ctx, did, p.settle(ctx, s, before))
+			if err = s.reportPanic(ctx, did, p.settle(ctx, s, before)); err == nil && p.ops > 0 {
+				s.counts.commits.Add(1)
+				s.counts.writes.Add(int64(p.ops))
+			}
 		case before != nil && (err == nil || errors.As(err, &refused)):
 			// Nothing to store, or a refusal: true only if what it was seen
 			// against is stored.
@@ -157,6 +160,7 @@ func (s *Server) reportPanic(ctx context.Context, did syntax.DID, err error) err
 type pending struct {
 	update func(tx storage.Tx) error
 	state  *State // what update applies besides, or nil
+	ops    int    // records that it changes
 
 	// entered is closed when the store has begun with the commit: whatever is
 	// given to the store from then on comes after it.
@@ -431,7 +435,7 @@ func (w *writer) commit(ctx context.Context, ch *change) (*pending, error) {
 	done = true
 	w.head = head
 	did, s := w.did, w.s
-	return newPending(ch.state, func(tx storage.Tx) error {
+	p := newPending(ch.state, func(tx storage.Tx) error {
 		if err := tx.Apply(&stored); err != nil {
 			return err
 		}
@@ -447,7 +451,9 @@ func (w *writer) commit(ctx context.Context, ch *change) (*pending, error) {
 			}
 		}
 		return tx.Append(event)
-	}), nil
+	})
+	p.ops = len(diff.Ops)
+	return p, nil
 }
 
 // checkInversion undoes a commit from the blocks of its own event, as a relay

@@ -20,6 +20,7 @@ type call struct {
 	limits limitHeaders
 	err    error // for the log
 
+	known   bool // there is a method nsid
 	counted bool // by the global limits
 }
 

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
 )
 
 // ServeHTTP serves one request.
@@ -28,6 +30,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			c.recovered(p)
 		}
 		c.log(start)
+		c.report(start)
 		BoundDrain(w, r, s.cfg.BodyIdle)
 		if c.abort() {
 			panic(http.ErrAbortHandler) //nolint:forbidigo // how net/http is told to cut the connection
@@ -46,6 +49,7 @@ func (c *call) serve() error {
 	}
 	c.nsid = nsid
 	if b != nil {
+		c.known = true
 		err := b.serve(c)
 		if err != nil && !c.counted && c.rw.status == 0 {
 			// Requests that fail early count as well, above all those with
@@ -144,6 +148,18 @@ func (c *call) log(start time.Time) {
 		}
 	}
 	c.server.log.LogAttrs(ctx, level, "xrpc", attrs...)
+}
+
+// report tells Config.OnServed of the request.
+func (c *call) report(start time.Time) {
+	if c.server.cfg.OnServed == nil {
+		return
+	}
+	served := Served{Status: c.rw.status, Took: c.server.now().Sub(start)}
+	if c.known {
+		served.Method = syntax.NSID(c.nsid)
+	}
+	c.server.cfg.OnServed(served)
 }
 
 // causeOf returns what the client was not told: nil if it was told all.

@@ -93,6 +93,20 @@ type Config struct {
 
 	// Clock is the time for limits and the log. nil: time.Now.
 	Clock func() time.Time
+
+	// OnServed, if set, is told of every request when it has been answered. It
+	// may be called concurrently, and must not block.
+	OnServed func(Served)
+}
+
+// Served is a request that has been answered.
+type Served struct {
+	// Method is the NSID, if the server has such a method; else it is empty:
+	// what clients make up must not fill memory.
+	Method syntax.NSID
+
+	Status int           // zero: the connection ended before an answer
+	Took   time.Duration // until the end of the answer; of a subscription, until its end
 }
 
 // A Server serves methods over HTTP. It is an http.Handler for [Prefix] and

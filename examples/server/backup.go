@@ -49,14 +49,6 @@ type backupRequest struct {
 	Proof string `json:"proof"`
 }
 
-// withBackup answers the route of backups and leaves all others to the server.
-func withBackup(route *backupRoute, server http.Handler) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/", server)
-	mux.Handle("POST /admin/backup", route.srv.AdminOnly(route))
-	return mux
-}
-
 func (b *backupRoute) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var in backupRequest
 	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&in)

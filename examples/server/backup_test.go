@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -54,6 +55,32 @@ func (p *process) get200(path string) []byte {
 		p.t.Fatalf("%s: %v", path, err)
 	}
 	return data
+}
+
+// wantMetrics checks that the administrator sees metrics and usage, and others
+// do not.
+func (p *process) wantMetrics() {
+	p.t.Helper()
+	for password, want := range map[string]int{adminPassword: http.StatusOK, "wrong": http.StatusUnauthorized} {
+		r, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, p.url+"/admin/metrics", nil)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		r.SetBasicAuth("admin", password)
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		shown := strings.Contains(string(text), "pdskit_commits_total") && strings.Contains(string(text), "go_goroutines")
+		if err != nil || resp.StatusCode != want || shown != (want == http.StatusOK) || strings.Contains(string(text), "did:") {
+			p.t.Errorf("metrics: %s, %v, %.500s", resp.Status, err, text)
+		}
+	}
+	if code, out, errs := p.run("usage"); code != 0 || !strings.Contains(out, "alice.test") || !strings.Contains(out, "all") {
+		p.t.Errorf("usage: %d, %s%s", code, out, errs)
+	}
 }
 
 // TestBackupAndRestore backs a server up while clients write and somebody
@@ -129,6 +156,7 @@ func TestBackupAndRestore(t *testing.T) {
 	before := maps.Clone(acked)
 	mu.Unlock()
 	dir := filepath.Join(t.TempDir(), "backup")
+	srv.wantMetrics()
 	code, out, errs := srv.run("backup", "-json", dir)
 	if code != 0 {
 		t.Fatalf("backup: %d, %s%s", code, out, errs)

@@ -39,7 +39,6 @@ const (
 	noRedis  = "Redis is not supported; rate limits are counted in memory"
 	noKMS    = "key management services are not supported yet; use PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX"
 	noEntry  = "entryway mode is not supported; this server keeps its own accounts"
-	noAdmin  = "the administration methods are on the main port"
 	noLog    = "the whole log goes to standard error"
 )
 
@@ -160,6 +159,7 @@ func knownSettings() []setting {
 		list("PDS_RATE_LIMIT_BYPASS_IPS", "peers that are not limited and may forward client addresses, comma-separated addresses or networks",
 			func(s *settings) *[]netip.Prefix { return &s.bypassIPs }, parsePeers),
 		value("PDS_DISABLE_SSRF_PROTECTION", "let requests go to private addresses (false)", func(s *settings) *bool { return &s.noGuard }, parseBool),
+		value("PDS_ADMIN_LISTEN", "address, such as 127.0.0.1:9100, where /metrics is served without a password (none; /admin/metrics has one)", func(s *settings) *string { return &s.adminListen }, parseListen),
 		value("LOG_LEVEL", "debug, info, warn or error (info)", func(s *settings) *slog.Level { return &s.logLevel }, parseLevel),
 		value("LOG_ENABLED", "write a log (true)", func(s *settings) *bool { return &s.logOff }, not),
 	}
@@ -182,7 +182,6 @@ func knownSettings() []setting {
 	none(noPages, false, "PDS_LOGO_URL", "PDS_SUPPORT_URL", "PDS_HCAPTCHA_SITE_KEY", "PDS_HCAPTCHA_SECRET_KEY", "PDS_HCAPTCHA_TOKEN_SALT",
 		"PDS_OAUTH_TRUSTED_CLIENTS", "PDS_PRIMARY_COLOR", "PDS_ERROR_COLOR", "PDS_WARNING_COLOR", "PDS_INFO_COLOR", "PDS_SUCCESS_COLOR",
 		"PDS_BACKGROUND_LIGHT_URL", "PDS_BACKGROUND_DARK_URL", "PDS_DPOP_SECRET", "PDS_EMAIL_DISABLE_CONFIRMATION_LINK", "PDS_LEXICON_AUTHORITY_DID")
-	none(noAdmin, false, "PDS_ADMIN_LISTEN")
 	none(noLog, false, "LOG_SYSTEMS", "LOG_DESTINATION")
 	return known
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pdskit/pdskit/identity"
 	"github.com/pdskit/pdskit/pds"
+	"github.com/pdskit/pdskit/pds/metrics"
 	"github.com/pdskit/pdskit/pds/smtpmail"
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/storage/blobs"
@@ -60,16 +61,26 @@ func serve(ctx context.Context, set *settings, warnings []string, stderr io.Writ
 	if err != nil {
 		return err
 	}
-	var srv *pds.Server
+	counts := metrics.New()
+	cfg.OnServed = counts.OnServed
+	routes := http.NewServeMux()
 	cfg.Middleware = func(next http.Handler) http.Handler {
 		if directory != nil {
 			next = withPLC(directory, next)
 		}
-		return withBackup(&backupRoute{srv: srv, set: set, store: store, blobs: cfg.Blobs}, next)
+		routes.Handle("/", next)
+		return routes
 	}
-	if srv, err = pds.New(cfg); err != nil {
+	srv, err := pds.New(cfg)
+	if err != nil {
 		return err
 	}
+	shown, err := metricsHandler(counts, srv)
+	if err != nil {
+		return err
+	}
+	routes.Handle("GET /admin/metrics", srv.AdminOnly(shown))
+	routes.Handle("POST /admin/backup", srv.AdminOnly(&backupRoute{srv: srv, set: set, store: store, blobs: cfg.Blobs}))
 	if err := afterRestore(ctx, set, store, srv, log); err != nil {
 		return err
 	}
@@ -86,6 +97,11 @@ func serve(ctx context.Context, set *settings, warnings []string, stderr io.Writ
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go watchStore(ctx, store, stop)
+	if set.adminListen != "" {
+		if err := serveMetrics(ctx, set.adminListen, shown, log); err != nil {
+			return err
+		}
+	}
 	err = srv.Serve(ctx, listeners...)
 	log.Info("stopped")
 	if cause := context.Cause(ctx); errors.Is(cause, sqlite.ErrPoisoned) {

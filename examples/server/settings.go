@@ -30,6 +30,7 @@ type settings struct {
 	name, homeURL, privacyURL, termsURL, contact string
 
 	dataDir, blobDir string
+	adminListen      string // empty: none
 	envFile          string // empty: none; a backup copies it
 
 	plcURL           string // empty in development: in process

@@ -163,3 +163,15 @@ func splitList[T any](v string, parse func(string) (T, error)) ([]T, error) {
 	}
 	return out, nil
 }
+
+// parseListen accepts an address to listen on.
+func parseListen(v string) (string, error) {
+	_, port, err := net.SplitHostPort(v)
+	if err == nil {
+		_, err = parsePort(port)
+	}
+	if err != nil {
+		return "", errors.New("must be an address with a port, such as 127.0.0.1:9100")
+	}
+	return v, nil
+}

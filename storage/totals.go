@@ -1,0 +1,23 @@
+package storage
+
+import "context"
+
+// Totaler is a [Store] that can say how much it holds. It is found by [As]; a
+// store without it is complete.
+type Totaler interface {
+	// Totals returns the totals of all accounts, which may be some seconds
+	// old. Its cost may grow with the number of accounts, not with that of
+	// records.
+	Totals(ctx context.Context) (Totals, error)
+}
+
+// Totals is how much a store holds.
+type Totals struct {
+	Accounts       int64
+	Records        int64
+	RepoBytes      int64 // of tree nodes and record values
+	Blobs          int64 // whose bytes are stored
+	BlobBytes      int64
+	TemporaryBlobs int64 // of these, uploads that nothing refers to yet
+	StoreBytes     int64 // that the store itself takes on its disk
+}
