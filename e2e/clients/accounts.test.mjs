@@ -104,7 +104,7 @@ test('an account from sign-up to deletion', async (t) => {
     const remove = (token, password = passwordOf('alice')) =>
       server.agent().com.atproto.server.deleteAccount({ did, password, token })
     await fails(remove('AAAAA-AAAAA'), 400, ComAtprotoServerDeleteAccount.InvalidTokenError)
-    const code = server.mailCode('alice@example.com')
+    const code = await server.mailCode('alice@example.com')
     await fails(remove(code, 'wrong'), 401, 'AuthenticationRequired')
     await remove(code.toLowerCase())
     expected.push('account deleted')

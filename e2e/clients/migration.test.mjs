@@ -179,7 +179,7 @@ test('an account moves to another server', async (t) => {
     // What is left at the old server goes, and the new one does not mind.
     await oldAgent.com.atproto.server.requestAccountDelete()
     await oldServer.agent().com.atproto.server.deleteAccount({
-      did, password: passwordOf('alice'), token: oldServer.mailCode('alice@example.com'),
+      did, password: passwordOf('alice'), token: await oldServer.mailCode('alice@example.com'),
     })
     await fails(oldServer.agent().com.atproto.sync.getRepo({ did }), 400, ComAtprotoSyncGetRepo.RepoNotFoundError)
     await agent.post({ text: 'still here' })

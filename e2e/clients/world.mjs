@@ -175,15 +175,25 @@ export class Server {
     return agent
   }
 
-  /** The code in the newest mail to an address, which this server only logs. */
-  mailCode(address) {
-    const mail = this.log
-      .filter((line) => line.startsWith('{'))
-      .map((line) => JSON.parse(line))
-      .findLast((entry) => entry.msg === 'mail' && entry.to === address)
-    assert.ok(mail, `no mail to ${address}`)
-    return mail.text.match(/\b[A-Z2-7]{5}-[A-Z2-7]{5}\b/)[0]
+  /**
+   * The code in the newest mail to an address, which this server only logs. It
+   * waits for one that no test has read yet.
+   */
+  async mailCode(address) {
+    return until(`there is mail to ${address}`, () => {
+      const code = this.log
+        .filter((line) => line.startsWith('{'))
+        .map((line) => JSON.parse(line))
+        .filter((entry) => entry.msg === 'mail' && entry.to === address)
+        .flatMap((mail) => mail.text.match(/\b[A-Z2-7]{5}-[A-Z2-7]{5}\b/) ?? [])
+        .at(-1)
+      if (!code || this.codesRead.has(code)) return undefined
+      this.codesRead.add(code)
+      return code
+    })
   }
+
+  codesRead = new Set()
 
   /** A session token of this server that has expired. */
   expiredToken(did) {

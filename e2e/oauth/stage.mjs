@@ -13,7 +13,7 @@ import { after } from 'node:test'
 import { AtpAgent } from '@atproto/api'
 import { Agent, setGlobalDispatcher } from 'undici'
 
-import { Server, World, passwordOf, until } from '../clients/world.mjs'
+import { Server, World, passwordOf } from '../clients/world.mjs'
 import { launch } from './chromium.mjs'
 
 export const bin = process.env.PDSKIT_E2E_BIN ?? new URL('../bin', import.meta.url).pathname
@@ -93,7 +93,6 @@ class PublicServer {
   }
 
   signUp = Server.prototype.signUp
-  mailCode = Server.prototype.mailCode
 
   agent() {
     return new AtpAgent({ service: this.url })
@@ -139,4 +138,4 @@ class Stage {
 export const stage = new Stage()
 
 after(() => stage.stop())
-export { passwordOf, until }
+export { passwordOf }
