@@ -204,7 +204,7 @@ var defaultUI = sync.OnceValue(func() ui.UI {
 })
 
 // unlimited has no limit that a test could meet by accident.
-var unlimited = oauth.Rates{PARPerIP: oauth.Rate{Points: -1}, PARPerClient: oauth.Rate{Points: -1}, TokenPerIP: oauth.Rate{Points: -1}, NewClientPerIP: oauth.Rate{Points: -1}}
+var unlimited = oauth.Rates{PARPerIP: oauth.Rate{Points: -1}, PARPerClient: oauth.Rate{Points: -1}, TokenPerIP: oauth.Rate{Points: -1}, NewClientPerIP: oauth.Rate{Points: -1}, NewSetPerIP: oauth.Rate{Points: -1}}
 
 // restart makes a new server on the same store.
 func (e *env) restart() {

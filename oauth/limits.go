@@ -54,6 +54,7 @@ type Rates struct {
 	PARPerClient     Rate // 600 in 1 min
 	TokenPerIP       Rate // token and revoke, together: 60 in 1 min
 	NewClientPerIP   Rate // requests of clients whose metadata are not at hand: 20 in 1 min
+	NewSetPerIP      Rate // permission sets that are not at hand: 60 in 1 min
 	SignInPerPair    Rate // per identifier and IP: 30 in 5 min
 	SignInPerPairDay Rate // per identifier and IP: 300 in 24 h
 	SignInPerIP      Rate // 100 in 5 min
@@ -96,6 +97,7 @@ func (l Limits) withDefaults() Limits {
 	or(&r.PARPerClient, Rate{600, time.Minute})
 	or(&r.TokenPerIP, Rate{60, time.Minute})
 	or(&r.NewClientPerIP, Rate{20, time.Minute})
+	or(&r.NewSetPerIP, Rate{60, time.Minute})
 	or(&r.SignInPerPair, Rate{30, 5 * time.Minute})
 	or(&r.SignInPerPairDay, Rate{300, day})
 	or(&r.SignInPerIP, Rate{100, 5 * time.Minute})

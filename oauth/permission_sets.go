@@ -2,8 +2,10 @@ package oauth
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -27,6 +29,12 @@ const (
 	maxFailures  = 1000
 	// maxLexiconFetches is how many permission sets are looked for at a time.
 	maxLexiconFetches = 16
+	// newSetTTL is how long a permission set is kept that nobody has granted:
+	// whoever runs a server can name as many as he likes.
+	newSetTTL = day
+	// grantedSetTTL is how long one is kept after it was found last. An expired
+	// set still serves sessions that there are, for as long again.
+	grantedSetTTL = 2 * scope.ExpiredAfter
 )
 
 // permissionSets keeps permission sets in the store and finds them anew.
@@ -49,22 +57,22 @@ type permissionSetDoc struct {
 	Lexicon []byte    `json:"lexicon"` // JSON
 }
 
-// expand returns a granted scope with permission sets replaced by what they hold
-// now, or held when they were found last. A new session needs all of them;
-// otherwise one that is only known in an old version does.
-func (s *Server) expand(ctx context.Context, granted string, newSession bool) (string, error) {
+// expand returns the scope of a session with permission sets replaced by what they
+// hold now, or held when they were found last.
+func (s *Server) expand(ctx context.Context, granted string) (string, error) {
 	set, err := s.cfg.Scopes.ParseGranted(granted)
 	if err != nil {
 		return "", errorf(codeInvalidScope, "the scope is too long")
 	}
-	expanded, err := s.expandSet(ctx, set, newSession)
+	expanded, err := s.expandSet(ctx, set, false)
 	if err != nil {
 		return "", err
 	}
 	return expanded.Source(), nil
 }
 
-// expandSet is expand for a set that is parsed already, as the pages show it.
+// expandSet is expand for a set that is parsed already. A new session needs all
+// permission sets; otherwise one that is only known in an old version does.
 func (s *Server) expandSet(ctx context.Context, set *scope.Set, newSession bool) (*scope.Set, error) {
 	includes := 0
 	for value := range set.Scopes() {
@@ -97,6 +105,9 @@ func (s *Server) expandSet(ctx context.Context, set *scope.Set, newSession bool)
 // errNoSet says that a permission set cannot be found, or is none.
 var errNoSet = errors.New("oauth: no such permission set")
 
+// errSetsLimited is for an address that has named too many that are not known.
+var errSetsLimited = &Error{Status: http.StatusTooManyRequests, Code: codeUnavailable, Description: "too many permission sets are being resolved, please wait"}
+
 // get returns a permission set. A fresh one comes from the store; else it is
 // found anew, and the one in the store serves if that fails, unless it is too
 // old for a new session.
@@ -119,6 +130,9 @@ func (p *permissionSets) get(ctx context.Context, nsid syntax.NSID, newSession b
 	timeout := lexiconTimeout
 	if usable {
 		timeout = renewTimeout
+	}
+	if !isKnown && !p.failedLately(nsid) && p.s.limited(ctx, "new set", ipKey(originOf(ctx).IP), p.s.cfg.Limits.Rates.NewSetPerIP) > 0 {
+		return nil, errSetsLimited
 	}
 	set, err := p.renew(ctx, nsid, timeout)
 	if err != nil && usable {
@@ -175,12 +189,49 @@ func (p *permissionSets) find(ctx context.Context, nsid syntax.NSID) (*scope.Per
 		if err != nil && !errors.Is(err, storage.ErrNotFound) {
 			return err
 		}
-		// An expired set still serves sessions that there are, for as long
-		// again.
-		return save(docs, kindPermissionSet, nsid.String(), doc.Version, now.Add(2*scope.ExpiredAfter),
-			permissionSetDoc{Found: now, Lexicon: lexicon})
+		life := newSetTTL
+		if doc.Expires.After(now.Add(2 * newSetTTL)) {
+			life = grantedSetTTL
+		}
+		return save(docs, kindPermissionSet, nsid.String(), doc.Version, now.Add(life), permissionSetDoc{Found: now, Lexicon: lexicon})
 	})
 	return set, err
+}
+
+// keep keeps the permission sets of a scope that was granted.
+func (p *permissionSets) keep(ctx context.Context, granted *scope.Set) error {
+	for value := range granted.Scopes() {
+		nsid, _, ok := value.Include()
+		if !ok {
+			continue
+		}
+		// It is there: it was just expanded. Mostly others have granted it, too.
+		isKept := func(docs storage.Docs) (doc permissionSetDoc, version int64, kept bool, err error) {
+			stored, err := docs.GetDoc(kindPermissionSet, nsid.String())
+			if err == nil {
+				err = json.Unmarshal(stored.Value, &doc)
+			}
+			return doc, stored.Version, stored.Expires.After(doc.Found.Add(2 * newSetTTL)), err
+		}
+		kept := false
+		err := p.s.view(ctx, func(docs storage.Docs) (err error) {
+			_, _, kept, err = isKept(docs)
+			return err
+		})
+		if err == nil && !kept {
+			err = p.s.update(ctx, func(docs storage.Docs) error {
+				doc, version, kept, err := isKept(docs)
+				if err != nil || kept {
+					return err
+				}
+				return save(docs, kindPermissionSet, nsid.String(), version, doc.Found.Add(grantedSetTTL), doc)
+			})
+		}
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
 }
 
 // failedLately reports whether a permission set could not be found a moment ago.

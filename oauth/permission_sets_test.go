@@ -14,6 +14,7 @@ import (
 
 	"github.com/pdskit/pdskit/oauth"
 	"github.com/pdskit/pdskit/oauth/scope"
+	"github.com/pdskit/pdskit/storage"
 )
 
 // library has lexicons.
@@ -215,4 +216,55 @@ func TestSlowLexicons(t *testing.T) {
 		close(forever)
 		synctest.Wait()
 	})
+}
+
+// Whoever names permission sets of his own fills neither the store nor the
+// network: an address may name so many new ones, and those that nobody grants
+// are kept for a day.
+func TestAttack43_FloodOfPermissionSets(t *testing.T) {
+	e, _, lib := withLibrary(t)
+	a := e.newApp("many.example.org")
+	var names []string
+	for i := range 12 {
+		nsid := syntax.NSID(fmt.Sprintf("com.example.auth%d", i))
+		lib.set(nsid, "com.example.note")
+		names = append(names, "include:"+string(nsid))
+	}
+	a.publish(object{"scope": "atproto " + strings.Join(names, " ")})
+	e.cfg.Limits.Rates.NewSetPerIP = oauth.Rate{Points: 10, Window: time.Minute}
+	e.restart()
+	a.push("scope", "atproto "+strings.Join(names[:6], " ")).isOK()
+	a.push("scope", "atproto "+strings.Join(names[:6], " ")).isOK() // known ones cost nothing
+	a.push("scope", "atproto "+strings.Join(names[6:], " ")).is(429, "temporarily_unavailable")
+	if n := lib.count(); n != 10 {
+		t.Errorf("%d lexicons were asked for", n)
+	}
+	a.signedIn("scope", "atproto "+names[0])
+	stored := func() (keys []string) {
+		t.Helper()
+		err := e.cfg.Store.View(t.Context(), func(docs storage.Docs) error {
+			found, err := docs.ScanDocs("oauth-permission-set", storage.Scan{Limit: 100})
+			for _, d := range found {
+				keys = append(keys, d.Key)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return keys
+	}
+	if n := len(stored()); n != 10 {
+		t.Errorf("%d sets are stored", n)
+	}
+	e.clock.advance(25 * time.Hour)
+	if got := stored(); len(got) != 1 || got[0] != "com.example.auth0" {
+		t.Errorf("after a day there are %v", got)
+	}
+	// Found anew, the one that was granted stays.
+	a.push("scope", "atproto "+names[0]).isOK()
+	e.clock.advance(170 * 24 * time.Hour)
+	if got := stored(); len(got) != 1 {
+		t.Errorf("after half a year there are %v", got)
+	}
 }

@@ -124,7 +124,7 @@ func (s *Server) prepareRefresh(ctx context.Context, c *caller, id, token, reque
 	}
 	// What permission sets hold may have changed. If they cannot be had, they
 	// hold what they held.
-	if expanded, err := s.expand(ctx, sess.Scope, false); err == nil {
+	if expanded, err := s.expand(ctx, sess.Scope); err == nil {
 		sess.Expanded = expanded
 	} else if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -163,7 +163,7 @@ func (s *Server) narrow(ctx context.Context, sess *session, requested string) (s
 	case isIn(expanded):
 		return text, nil
 	case isIn(granted):
-		return s.expand(ctx, text, false)
+		return s.expand(ctx, text)
 	}
 	return "", errorf(codeInvalidScope, "the scope has more than was granted")
 }

@@ -257,8 +257,16 @@ func (s *Server) newGrant(ctx context.Context, req *authRequest, account, actor 
 	if !slices.Contains(kept, scope.Atproto) {
 		return nil, errorf(codeAccessDenied, "the scope atproto was not granted")
 	}
-	code.Expanded, err = s.expand(ctx, code.Scope, true)
-	return code, err
+	set, err := s.cfg.Scopes.ParseGranted(code.Scope)
+	if err != nil {
+		return nil, errorf(codeInvalidScope, "the scope is too long")
+	}
+	expanded, err := s.expandSet(ctx, set, true)
+	if err != nil {
+		return nil, err
+	}
+	code.Expanded = expanded.Source()
+	return code, s.sets.keep(ctx, set)
 }
 
 // checkActive returns nil if both accounts can authorize something.
