@@ -19,12 +19,6 @@ const (
 	codeSelectRequired  = "account_selection_required"
 )
 
-// present is an account that is signed in on the device.
-type present struct {
-	signIn  signIn
-	account Account
-}
-
 // authorize answers who comes from an app, with the parameters that the app has
 // pushed before: RFC 9126 section 4.
 func (v *visit) authorize() error {
@@ -55,7 +49,8 @@ func (v *visit) authorize() error {
 	return v.signInPage()
 }
 
-// presentAccounts returns the accounts on the device that the request is for.
+// presentAccounts returns the accounts that the request can be for, of those that
+// are signed in on the device and of those that they may act for.
 func (v *visit) presentAccounts() ([]present, error) {
 	var found []signIn
 	err := v.view(v.r.Context(), func(docs storage.Docs) (err error) {
@@ -72,9 +67,8 @@ func (v *visit) presentAccounts() ([]present, error) {
 		case errors.Is(err, ErrAccountNotFound):
 		case err != nil:
 			return nil, err
-		case a.Status == TakenDown:
-		case v.req == nil || v.hintFits(a):
-			here = append(here, present{si, a})
+		case a.Status != TakenDown:
+			here = append(here, v.offered(si, a)...)
 		}
 	}
 	slices.SortStableFunc(here, func(a, b present) int { return b.signIn.Proved.Compare(a.signIn.Proved) })
@@ -84,13 +78,19 @@ func (v *visit) presentAccounts() ([]present, error) {
 // hintFits reports whether an account may be used for the request: any, unless
 // the app has asked for one.
 func (v *visit) hintFits(a Account) bool {
+	if v.req == nil {
+		return true
+	}
 	hint := v.req.Params.LoginHint
 	return hint == "" || hint == string(a.DID) || strings.EqualFold(hint, string(a.Handle))
 }
 
 // silently answers the prompt "none": with a code, or by saying what is in the
-// way.
+// way. Nobody acts for another without a word, unless the app names the account.
 func (v *visit) silently(here []present) error {
+	if mine := own(here); len(mine) > 0 {
+		here = mine
+	}
 	if len(here) == 0 {
 		return v.refuse(codeLoginRequired, "nobody is signed in on this device")
 	}
@@ -101,12 +101,12 @@ func (v *visit) silently(here []present) error {
 	if !v.isFresh(&one.signIn) || one.account.Status != Active {
 		return v.refuse(codeLoginRequired, "the sign-in has to be renewed")
 	}
-	if needed, err := v.consentNeeded(one.account.DID, one.account.DID); err != nil {
+	if needed, err := v.consentNeeded(one.choice()); err != nil {
 		return err
 	} else if needed {
 		return v.refuse(codeConsentRequired, "the account has not agreed to all of this")
 	}
-	return v.grant(one.account.DID, one.account.DID, strings.Fields(v.req.Params.Scope))
+	return v.grant(one.choice(), strings.Fields(v.req.Params.Scope))
 }
 
 // hinted goes on with the account that the app has asked for.
@@ -115,19 +115,19 @@ func (v *visit) hinted(p present) error {
 		return v.signInPage()
 	}
 	if p.account.Status == Active && v.req.Params.Prompt == "" && v.client.trusted() {
-		if needed, err := v.consentNeeded(p.account.DID, p.account.DID); err != nil {
+		if needed, err := v.consentNeeded(p.choice()); err != nil {
 			return err
 		} else if !needed {
-			return v.grant(p.account.DID, p.account.DID, strings.Fields(v.req.Params.Scope))
+			return v.grant(p.choice(), strings.Fields(v.req.Params.Scope))
 		}
 	}
 	if p.account.Status == Deactivated {
 		return v.showReactivate(p.account)
 	}
-	return v.showConsent(p.account)
+	return v.showConsent(&p)
 }
 
-// pickerPage lists the accounts that are signed in on the device.
+// pickerPage lists the accounts that the request can be for.
 func (v *visit) pickerPage() error {
 	here, err := v.presentAccounts()
 	if err != nil {
@@ -145,75 +145,126 @@ func (v *visit) pickerFor(here []present) error {
 		page.SignUp = v.link("sign-up")
 	}
 	for _, p := range here {
-		page.Accounts = append(page.Accounts, ui.PickedAccount{Account: accountView(p.account), PasswordNeeded: !v.isFresh(&p.signIn)})
+		account, actor := p.views()
+		stale := !v.isFresh(&p.signIn)
+		if actor == nil {
+			page.Accounts = append(page.Accounts, ui.PickedAccount{Account: account, PasswordNeeded: stale})
+			continue
+		}
+		page.Delegated = append(page.Delegated, ui.DelegatedAccount{
+			Account: account, Actor: *actor, PasswordNeeded: stale, Form: v.newForm("account", p.choice().fields()...),
+		})
 	}
 	return v.show(http.StatusOK, page)
 }
 
 // pickerPost goes on with the account that was picked.
 func (v *visit) pickerPost() error {
-	return v.proceed(syntax.DID(v.field(ui.FieldAccount)))
+	return v.proceed(v.choice())
 }
 
-// ready returns the account if it is signed in on the device, freshly enough for
-// the request, and may be used for it. Otherwise it has answered, and returns
-// nil.
-func (v *visit) ready(did syntax.DID) (*Account, error) {
-	si, err := v.signedIn(did)
+// ready returns what was chosen if the actor is signed in on the device, freshly
+// enough for the request, if the account may be used for it, and the actor may
+// act for the account. Otherwise it has answered, and returns nil.
+func (v *visit) ready(c choice) (*present, error) {
+	si, err := v.signedIn(c.actor)
 	if err != nil {
 		return nil, err
 	}
 	if si == nil {
 		return nil, v.goTo(v.url("sign-in"))
 	}
-	a, err := v.cfg.Accounts.Account(v.r.Context(), did)
+	a, err := v.cfg.Accounts.Account(v.r.Context(), c.actor)
+	p := &present{*si, a, a}
+	if err == nil && c.account != c.actor {
+		if p.account, err = v.cfg.Accounts.Account(v.r.Context(), c.account); errors.Is(err, ErrAccountNotFound) {
+			return nil, errAccountRefused
+		}
+	}
 	switch {
 	case errors.Is(err, ErrAccountNotFound):
 		return nil, v.goTo(v.url("sign-in"))
 	case err != nil:
 		return nil, err
-	case !v.hintFits(a):
+	case !v.hintFits(p.account):
 		return nil, v.goTo(v.url("sign-in"))
 	case a.Status == TakenDown:
 		return nil, errAccountRefused
 	case !v.isFresh(si):
-		return nil, v.goTo(v.url("sign-in", ui.FieldAccount, string(did)))
+		return nil, v.goTo(v.url("sign-in", ui.FieldAccount, string(c.actor)))
+	case !p.acting():
+		return p, nil
 	}
-	return &a, nil
+	may, err := v.mayAct(v.r.Context(), c.account, c.actor)
+	if err != nil {
+		return nil, err
+	}
+	if !may || p.account.Status != Active || a.Status != Active {
+		return nil, errAccountRefused
+	}
+	return p, nil
 }
 
-// errAccountRefused is for accounts that were taken down.
+// errAccountRefused is for accounts that were taken down, and for those that
+// somebody may not act for.
 var errAccountRefused = &pageError{status: http.StatusForbidden, code: ui.ErrorAccessDenied}
 
-// proceed goes on with an account after a form: to its reactivation, to the
-// consent page, or back to the app. In the account manager it goes there.
-func (v *visit) proceed(did syntax.DID) error {
-	if v.req == nil {
-		return v.goTo(managerURL(did, ""))
+// choose goes on after somebody has signed in: with the choice that there is, or
+// with that between the own account and others.
+func (v *visit) choose(did syntax.DID) error {
+	if v.req == nil || !is[Delegates](v.cfg.Accounts) {
+		return v.proceed(choice{did, did})
 	}
-	a, err := v.ready(did)
-	if a == nil {
+	si, err := v.signedIn(did)
+	if err != nil {
 		return err
 	}
-	if a.Status == Deactivated {
-		return v.goTo(v.url("reactivate", ui.FieldAccount, string(did)))
+	if si == nil {
+		return v.goTo(v.url("sign-in"))
 	}
-	needed, err := v.consentNeeded(did, did)
+	a, err := v.cfg.Accounts.Account(v.r.Context(), did)
+	if err != nil {
+		return err
+	}
+	switch list := v.offered(*si, a); len(list) {
+	case 0:
+		return v.goTo(v.url("sign-in"))
+	case 1:
+		return v.proceed(list[0].choice())
+	}
+	return v.goTo(v.url("accounts"))
+}
+
+// proceed goes on with a choice: to the reactivation of the account, to the
+// consent page, or back to the app. In the account manager it goes to the
+// account.
+func (v *visit) proceed(c choice) error {
+	if v.req == nil {
+		return v.goTo(managerURL(c.account, ""))
+	}
+	p, err := v.ready(c)
+	if p == nil {
+		return err
+	}
+	if p.account.Status == Deactivated {
+		return v.goTo(v.url("reactivate", c.fields()...))
+	}
+	needed, err := v.consentNeeded(c)
 	if err != nil {
 		return err
 	}
 	if needed {
-		return v.goTo(v.url("consent", ui.FieldAccount, string(did)))
+		return v.goTo(v.url("consent", c.fields()...))
 	}
-	return v.grant(did, did, strings.Fields(v.req.Params.Scope))
+	return v.grant(c, strings.Fields(v.req.Params.Scope))
 }
 
 // grant authorizes the request for an account, by who has signed in, and goes
 // back to the app.
-func (v *visit) grant(account, actor syntax.DID, scopes []string) error {
-	consent := v.newConsentChange(account, actor, scopes)
-	to, err := v.grantRequest(v.r.Context(), v.req, v.dev.key, account, actor, scopes, func(docs storage.Docs) error {
-		si, err := v.signInOf(docs, v.dev.key, v.context(), actor)
+func (v *visit) grant(c choice, scopes []string) error {
+	consent := v.newConsentChange(c, scopes)
+	to, err := v.grantRequest(v.r.Context(), v.req, v.dev.key, c.account, c.actor, scopes, func(docs storage.Docs) error {
+		si, err := v.signInOf(docs, v.dev.key, v.context(), c.actor)
 		if err != nil {
 			return err
 		}
@@ -225,9 +276,9 @@ func (v *visit) grant(account, actor syntax.DID, scopes []string) error {
 	switch {
 	case errors.Is(err, errEnded):
 		return v.goTo(v.url("sign-in"))
-	case errors.Is(err, errDeactivated):
-		return v.goTo(v.url("reactivate", ui.FieldAccount, string(account)))
-	case errors.Is(err, errTakenDown):
+	case errors.Is(err, errDeactivated) && c.account == c.actor:
+		return v.goTo(v.url("reactivate", c.fields()...))
+	case errors.Is(err, errDeactivated), errors.Is(err, errTakenDown):
 		return errAccountRefused
 	case errors.Is(err, errRequestGone):
 		return errExpired

@@ -5,32 +5,30 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/bluesky-social/indigo/atproto/syntax"
-
 	"github.com/pdskit/pdskit/oauth/scope"
 	"github.com/pdskit/pdskit/oauth/ui"
 )
 
 // consentPage asks whether the app may do what it asks for.
 func (v *visit) consentPage() error {
-	a, err := v.ready(syntax.DID(v.value(ui.FieldAccount)))
-	if a == nil {
+	p, err := v.ready(v.choice())
+	if p == nil {
 		return err
 	}
-	if a.Status == Deactivated {
-		return v.goTo(v.url("reactivate", ui.FieldAccount, string(a.DID)))
+	if p.account.Status == Deactivated {
+		return v.goTo(v.url("reactivate", p.choice().fields()...))
 	}
-	return v.showConsent(*a)
+	return v.showConsent(p)
 }
 
-func (v *visit) showConsent(a Account) error {
+func (v *visit) showConsent(p *present) error {
 	page := &ui.ConsentPage{
 		Frame:    v.frame(nil),
-		Form:     v.newForm("consent", ui.FieldAccount, string(a.DID)),
-		Account:  accountView(a),
+		Form:     v.newForm("consent", p.choice().fields()...),
 		RawScope: v.req.Params.Scope,
 		Another:  v.link("accounts"),
 	}
+	page.Account, page.Actor = p.views()
 	cards, required, err := v.permissions(v.req.Params.Scope)
 	if err != nil {
 		return err
@@ -42,9 +40,8 @@ func (v *visit) showConsent(a Account) error {
 
 // consentPost grants what was left ticked.
 func (v *visit) consentPost() error {
-	did := syntax.DID(v.field(ui.FieldAccount))
-	a, err := v.ready(did)
-	if a == nil {
+	p, err := v.ready(v.choice())
+	if p == nil {
 		return err
 	}
 	var granted []string
@@ -54,5 +51,5 @@ func (v *visit) consentPost() error {
 	if !slices.Contains(granted, scope.Atproto) {
 		return v.refuse(codeAccessDenied, "the user has refused")
 	}
-	return v.grant(did, did, granted)
+	return v.grant(p.choice(), granted)
 }

@@ -24,20 +24,20 @@ type consent struct {
 	Updated time.Time `json:"updated"`
 }
 
-func consentKey(account, actor syntax.DID, clientID string) string {
-	return string(account) + "/" + string(actor) + "/" + hash(clientID)
+func consentKey(account, actor syntax.DID, client string) string {
+	return string(account) + "/" + string(actor) + "/" + client
 }
 
 // consentNeeded reports whether the user has to be asked: the client wants it or
 // cannot prove who it is, or it asks for more than what was granted before.
-func (v *visit) consentNeeded(account, actor syntax.DID) (bool, error) {
+func (v *visit) consentNeeded(c choice) (bool, error) {
 	if !v.client.trusted() || v.req.Params.Prompt == promptConsent {
 		return true, nil
 	}
 	var given consent
 	err := v.view(v.r.Context(), func(docs storage.Docs) error {
 		given = consent{}
-		_, err := load(docs, kindConsent, consentKey(account, actor, v.client.ID), &given)
+		_, err := load(docs, kindConsent, consentKey(c.account, c.actor, hash(v.client.ID)), &given)
 		return err
 	})
 	if errors.Is(err, storage.ErrNotFound) {
@@ -56,7 +56,7 @@ func (v *visit) consentNeeded(account, actor syntax.DID) (bool, error) {
 
 // consentChange is what a request that is granted changes in a consent.
 type consentChange struct {
-	key       string
+	choice    choice
 	client    string
 	requested []string
 	granted   []string
@@ -65,12 +65,12 @@ type consentChange struct {
 
 // newConsentChange prepares what grant writes, nil for clients whose ID anybody can
 // use: what was granted to one of them says nothing about the next.
-func (v *visit) newConsentChange(account, actor syntax.DID, granted []string) *consentChange {
+func (v *visit) newConsentChange(c choice, granted []string) *consentChange {
 	if v.client.Class == clients.Loopback {
 		return nil
 	}
 	return &consentChange{
-		key: consentKey(account, actor, v.client.ID), client: v.client.ID,
+		choice: c, client: v.client.ID,
 		requested: strings.Fields(v.req.Params.Scope), granted: granted, now: v.now(),
 	}
 }
@@ -81,8 +81,10 @@ func (c *consentChange) save(docs storage.Docs) error {
 	if c == nil {
 		return nil
 	}
+	account, actor, client := c.choice.account, c.choice.actor, hash(c.client)
+	key := consentKey(account, actor, client)
 	given := consent{Client: c.client, Created: c.now}
-	version, err := load(docs, kindConsent, c.key, &given)
+	version, err := load(docs, kindConsent, key, &given)
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return err
 	}
@@ -96,7 +98,12 @@ func (c *consentChange) save(docs storage.Docs) error {
 	if len(given.Scopes) > maxConsentScopes {
 		given.Scopes = given.Scopes[len(given.Scopes)-maxConsentScopes:]
 	}
-	return save(docs, kindConsent, c.key, version, time.Time{}, given)
+	if account != actor {
+		if err := replace(docs, kindActorConsent, consentKey(actor, account, client), time.Time{}, struct{}{}); err != nil {
+			return err
+		}
+	}
+	return save(docs, kindConsent, key, version, time.Time{}, given)
 }
 
 // maxConsentScopes is how many scopes of a client are remembered; of older ones
@@ -124,9 +131,15 @@ func (s *Server) consentsOf(ctx context.Context, account, actor syntax.DID) ([]c
 	return list, err
 }
 
-// endConsent forgets what a client may do without asking.
-func (s *Server) endConsent(ctx context.Context, account, actor syntax.DID, clientID string) error {
-	return s.update(ctx, func(docs storage.Docs) error {
-		return docs.DeleteDoc(kindConsent, consentKey(account, actor, clientID))
-	})
+// endConsent forgets what a client, named by the hash of its ID, may do without
+// asking.
+func (s *Server) endConsent(ctx context.Context, account, actor syntax.DID, client string) error {
+	return s.update(ctx, func(docs storage.Docs) error { return deleteConsent(docs, account, actor, client) })
+}
+
+func deleteConsent(docs storage.Docs, account, actor syntax.DID, client string) error {
+	if err := docs.DeleteDoc(kindConsent, consentKey(account, actor, client)); err != nil || account == actor {
+		return err
+	}
+	return docs.DeleteDoc(kindActorConsent, consentKey(actor, account, client))
 }

@@ -24,7 +24,8 @@ const (
 
 	kindDevice        = "oauth-device"         // by device
 	kindDeviceAccount = "oauth-device-account" // by deviceAccountKey
-	kindConsent       = "oauth-consent"        // by DID, actor and client
+	kindConsent       = "oauth-consent"        // by DID, actor and client: consent
+	kindActorConsent  = "oauth-actor-consent"  // by actor, DID and client, if they differ: nothing
 )
 
 // docSlack is how much longer a document is kept than it is good for. The

@@ -67,6 +67,7 @@ type users struct {
 	mu       sync.Mutex // guards following
 	accounts map[syntax.DID]oauth.Account
 	before   func() // called by Account
+	mayAct   func() (bool, error)
 }
 
 func newUsers() *users {
@@ -100,6 +101,19 @@ func (u *users) SignIn(ctx context.Context, identifier, password string) (oauth.
 		}
 	}
 	return oauth.Account{}, oauth.ErrWrongCredentials
+}
+
+// ActsFor implements oauth.Delegates. Nothing is offered.
+func (u *users) ActsFor(context.Context, syntax.DID) ([]oauth.Account, error) { return nil, nil }
+
+// MayAct lets Alice act for Bob, unless mayAct says otherwise.
+func (u *users) MayAct(_ context.Context, account, actor syntax.DID) (bool, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.mayAct != nil {
+		return u.mayAct()
+	}
+	return account == bob && actor == alice, nil
 }
 
 func (u *users) setStatus(did syntax.DID, status oauth.Status) {

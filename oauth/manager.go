@@ -20,7 +20,10 @@ const confirmFor = 15 * time.Minute
 type owner struct {
 	Account
 	signIn signIn
+	actor  syntax.DID // whose signIn is; the account, unless somebody acts for it
 }
+
+func (o *owner) acting() bool { return o.actor != o.DID }
 
 // managerPages adds the account manager to the server. A section exists if the
 // account system can do what it is about.
@@ -40,6 +43,12 @@ func (s *Server) managerPages(mux *http.ServeMux) {
 	post("/apps", (*visit).managerAppsPost, (*visit).managerApps)
 	get("/devices", (*visit).managerDevices)
 	post("/devices", (*visit).managerDevicesPost, (*visit).managerDevices)
+	if is[Delegates](s.cfg.Accounts) {
+		// All that there is of an account for who acts for it.
+		apps := base + "/acting/{actor}/apps"
+		mux.HandleFunc("GET "+apps, s.page(false, enteredActing((*visit).managerApps)))
+		mux.HandleFunc("POST "+apps, s.post(false, enteredActing((*visit).managerAppsPost), enteredActing((*visit).managerApps)))
+	}
 	if _, ok := s.cfg.Accounts.(EmailManager); ok {
 		get("/email", (*visit).managerEmail)
 		post("/email", (*visit).managerEmailPost, (*visit).managerEmail)
@@ -103,8 +112,17 @@ func managerURL(did syntax.DID, section string, pairs ...string) string {
 	return address
 }
 
+// actingURL returns the address of what there is of an account for who acts for
+// it.
+func actingURL(c choice, section string, pairs ...string) string {
+	return managerURL(c.account, "acting/"+url.PathEscape(string(c.actor))+"/"+section, pairs...)
+}
+
 // section is the address of a section of the visit's account.
 func (v *visit) section(name string, pairs ...string) string {
+	if v.owner.acting() {
+		return actingURL(choice{v.owner.DID, v.owner.actor}, name, pairs...)
+	}
 	return managerURL(v.owner.DID, name, pairs...)
 }
 
@@ -142,7 +160,25 @@ func entered(show func(*visit) error) func(*visit) error {
 		case a.Status == TakenDown:
 			return errAccountRefused
 		}
-		v.owner = &owner{a, *si}
+		v.owner = &owner{a, *si, did}
+		return show(v)
+	}
+}
+
+// enteredActing lets into a section who is signed in, lately enough, to an
+// account that may act for that of the section now.
+func enteredActing(show func(*visit) error) func(*visit) error {
+	return func(v *visit) error {
+		c := choice{syntax.DID(v.r.PathValue("did")), syntax.DID(v.r.PathValue("actor"))}
+		if c.account == c.actor {
+			return errNoPage
+		}
+		p, err := v.ready(c)
+		if p == nil {
+			return err
+		}
+		p.account.Email, p.account.EmailConfirmed = "", false
+		v.owner = &owner{p.account, p.signIn, c.actor}
 		return show(v)
 	}
 }
@@ -226,15 +262,17 @@ func (v *visit) stayIn() error {
 
 // manager returns what all pages of the account manager have.
 func (v *visit) manager(here string) ui.Manager {
-	m := ui.Manager{
-		Account: accountView(v.owner.Account), PasswordNeeded: v.passwordNeeded(), Accounts: &ui.Link{URL: pathAccount},
-		SignOut: v.formTo("sign-out", ui.FieldAccount, string(v.owner.DID)),
-	}
+	m := ui.Manager{Account: accountView(v.owner.Account), Accounts: &ui.Link{URL: pathAccount}}
 	add := func(code, section string, exists bool) {
 		if exists {
 			m.Sections = append(m.Sections, ui.Section{Code: code, URL: v.section(section), Here: code == here})
 		}
 	}
+	if v.owner.acting() {
+		add(ui.SectionApps, "apps", true)
+		return m
+	}
+	m.PasswordNeeded, m.SignOut = v.passwordNeeded(), v.formTo("sign-out", ui.FieldAccount, string(v.owner.DID))
 	a := v.cfg.Accounts
 	add(ui.SectionHome, "", true)
 	add(ui.SectionEmail, "email", is[EmailManager](a))
@@ -255,7 +293,8 @@ func is[T any](v any) bool {
 	return ok
 }
 
-// managerAccounts lists the accounts that are signed in on this device.
+// managerAccounts lists the accounts that are signed in on this device, and those
+// that they may act for.
 func (v *visit) managerAccounts() error {
 	here, err := v.presentAccounts()
 	if err != nil {
@@ -269,7 +308,11 @@ func (v *visit) managerAccounts() error {
 		page.SignUp = v.link("sign-up")
 	}
 	for _, p := range here {
-		page.Accounts = append(page.Accounts, ui.ManagedAccount{Account: accountView(p.account), URL: managerURL(p.account.DID, "")})
+		one := ui.ManagedAccount{URL: managerURL(p.account.DID, "")}
+		if one.Account, one.Actor = p.views(); p.acting() {
+			one.URL = actingURL(p.choice(), "apps")
+		}
+		page.Accounts = append(page.Accounts, one)
 	}
 	return v.show(http.StatusOK, page)
 }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/pdskit/pdskit/oauth/ui"
-	"github.com/pdskit/pdskit/storage"
 )
 
 // appsTimeout is how long the page of the connected apps waits for what they say
@@ -19,15 +19,24 @@ const appsTimeout = 3 * time.Second
 // the moment, but may get one without asking.
 const prefixConsent = "con-"
 
+// appSessions returns the sessions of the account; for who acts for it, the own.
+func (v *visit) appSessions() ([]SessionInfo, error) {
+	sessions, err := v.Sessions(v.r.Context(), v.owner.DID)
+	if v.owner.acting() {
+		sessions = slices.DeleteFunc(sessions, func(one SessionInfo) bool { return one.Actor != v.owner.actor })
+	}
+	return sessions, err
+}
+
 // managerApps lists the connected apps.
 func (v *visit) managerApps() error {
-	ctx, did := v.r.Context(), v.owner.DID
+	ctx := v.r.Context()
 	page := &ui.ManagerAppsPage{Frame: v.frame(nil), Manager: v.manager(ui.SectionApps), Revoke: v.sectionForm("apps")}
-	sessions, err := v.Sessions(ctx, did)
+	sessions, err := v.appSessions()
 	if err != nil {
 		return err
 	}
-	consents, err := v.consentsOf(ctx, did, did)
+	consents, err := v.consentsOf(ctx, v.owner.DID, v.owner.actor)
 	if err != nil {
 		return err
 	}
@@ -41,9 +50,11 @@ func (v *visit) managerApps() error {
 		return *seen[id]
 	}
 	for _, one := range sessions {
-		device, err := v.deviceView(one.Device)
-		if err != nil {
-			return err
+		var device *ui.Device
+		if one.Actor == v.owner.actor { // where others are is not the owner's to see
+			if device, err = v.deviceView(one.Device); err != nil {
+				return err
+			}
 		}
 		page.Apps = append(page.Apps, ui.App{
 			Session: one.ID, Client: view(one.Client), Scope: one.Scope, Authorized: one.Created, LastUsed: one.Refreshed, Device: device,
@@ -94,15 +105,12 @@ func newDeviceView(key string, doc deviceDoc, current string) *ui.Device {
 func (v *visit) managerAppsPost() error {
 	ctx, did, named := v.r.Context(), v.owner.DID, v.field(ui.FieldSession)
 	if hashed, ok := strings.CutPrefix(named, prefixConsent); ok {
-		err := v.update(ctx, func(docs storage.Docs) error {
-			return docs.DeleteDoc(kindConsent, string(did)+"/"+string(did)+"/"+hashed)
-		})
-		if err != nil {
+		if err := v.endConsent(ctx, did, v.owner.actor, hashed); err != nil {
 			return err
 		}
 		return v.goTo(v.section("apps", fieldNotice, ui.NoticeAppRevoked))
 	}
-	sessions, err := v.Sessions(ctx, did)
+	sessions, err := v.appSessions()
 	if err != nil {
 		return err
 	}
@@ -113,7 +121,7 @@ func (v *visit) managerAppsPost() error {
 		if err := v.EndSession(ctx, did, one.ID); err != nil {
 			return err
 		}
-		if err := v.endConsent(ctx, did, did, one.Client); err != nil {
+		if err := v.endConsent(ctx, did, one.Actor, hash(one.Client)); err != nil {
 			return err
 		}
 	}

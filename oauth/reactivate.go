@@ -3,21 +3,19 @@ package oauth
 import (
 	"net/http"
 
-	"github.com/bluesky-social/indigo/atproto/syntax"
-
 	"github.com/pdskit/pdskit/oauth/ui"
 )
 
 // reactivatePage stands before a deactivated account.
 func (v *visit) reactivatePage() error {
-	a, err := v.ready(syntax.DID(v.value(ui.FieldAccount)))
-	if a == nil {
+	p, err := v.ready(v.choice())
+	if p == nil {
 		return err
 	}
-	if a.Status == Active {
-		return v.goTo(v.url("consent", ui.FieldAccount, string(a.DID)))
+	if p.account.Status == Active {
+		return v.goTo(v.url("consent", p.choice().fields()...))
 	}
-	return v.showReactivate(*a)
+	return v.showReactivate(p.account)
 }
 
 func (v *visit) showReactivate(a Account) error {
@@ -31,16 +29,16 @@ func (v *visit) showReactivate(a Account) error {
 
 // reactivatePost makes the account active again, and goes on.
 func (v *visit) reactivatePost() error {
-	a, err := v.ready(syntax.DID(v.field(ui.FieldAccount)))
-	if a == nil {
+	p, err := v.ready(v.choice())
+	if p == nil {
 		return err
 	}
-	if a.Status == Deactivated {
+	if a := p.account; a.Status == Deactivated {
 		if err := v.cfg.Accounts.(Reactivations).Reactivate(v.r.Context(), a.DID); err != nil {
 			return v.refusedFor(&ui.ReactivatePage{
-				Frame: v.frame(nil), Form: v.newForm("reactivate", ui.FieldAccount, string(a.DID)), Account: accountView(*a),
+				Frame: v.frame(nil), Form: v.newForm("reactivate", ui.FieldAccount, string(a.DID)), Account: accountView(a),
 			}, err)
 		}
 	}
-	return v.proceed(a.DID)
+	return v.proceed(p.choice())
 }

@@ -93,7 +93,7 @@ type preparedRefresh struct {
 	version int64
 	session *session // nil if there is nothing to refresh
 	answer  *tokenResponse
-	gone    bool // an account was taken down or deleted
+	gone    bool // an account was taken down or deleted, or nobody may act for it any more
 }
 
 // prepareRefresh makes the new tokens, outside of any transaction.

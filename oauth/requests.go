@@ -91,7 +91,8 @@ var (
 	// errRequestGone is for a request that is unknown, over, authorized
 	// already, or was opened by another client or in another browser.
 	errRequestGone = &Error{Code: codeInvalidRequest, Description: "the request has ended, please begin again in the app"}
-	// errDeactivated and errTakenDown are for accounts that cannot authorize.
+	// errDeactivated and errTakenDown are for accounts that cannot authorize,
+	// the second also for one that somebody may not act for.
 	errDeactivated = errors.New("oauth: account is deactivated")
 	errTakenDown   = errors.New("oauth: account is not available")
 	// errEnded is for a sign-in that was overtaken by a change of password, a
@@ -269,8 +270,17 @@ func (s *Server) newGrant(ctx context.Context, req *authRequest, account, actor 
 	return code, s.sets.keep(ctx, set)
 }
 
-// checkActive returns nil if both accounts can authorize something.
+// checkActive returns nil if both accounts can authorize something, and the one
+// may act for the other.
 func (s *Server) checkActive(ctx context.Context, account, actor syntax.DID) error {
+	may, err := s.mayAct(ctx, account, actor)
+	if err != nil {
+		return err
+	}
+	if !may {
+		return errTakenDown
+	}
+	var deactivated error
 	for _, did := range distinct(account, actor) {
 		a, err := s.cfg.Accounts.Account(ctx, did)
 		switch {
@@ -280,12 +290,12 @@ func (s *Server) checkActive(ctx context.Context, account, actor syntax.DID) err
 			return err
 		case a.Status == Active:
 		case a.Status == Deactivated:
-			return errDeactivated
+			deactivated = errDeactivated
 		default:
 			return errTakenDown
 		}
 	}
-	return nil
+	return deactivated
 }
 
 // denyRequest ends a request with an error for the client, such as

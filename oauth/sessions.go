@@ -215,12 +215,24 @@ func (s *Server) EndSessions(ctx context.Context, account syntax.DID) error {
 }
 
 // Forget ends all sessions of an account, as EndSessions does, and removes what
-// it has consented to: for a deactivation or deletion.
+// it has consented to, for itself and for others, and what others have for it:
+// for a deactivation or deletion.
 func (s *Server) Forget(ctx context.Context, account syntax.DID) error {
 	if err := s.EndSessions(ctx, account); err != nil {
 		return err
 	}
-	return s.removeDocs(ctx, kindConsent, account.String()+"/")
+	remove := func(docs storage.Docs, d storage.Doc) error {
+		first, rest, _ := strings.Cut(d.Key, "/")
+		second, client, _ := strings.Cut(rest, "/")
+		if d.Kind == kindActorConsent {
+			first, second = second, first
+		}
+		return deleteConsent(docs, syntax.DID(first), syntax.DID(second), client)
+	}
+	if err := s.removeEach(ctx, kindConsent, account.String()+"/", remove); err != nil {
+		return err
+	}
+	return s.removeEach(ctx, kindActorConsent, account.String()+"/", remove)
 }
 
 // removeChunk is how many documents are removed in one transaction.
@@ -228,6 +240,12 @@ const removeChunk = 200
 
 // removeDocs removes the documents whose keys begin with a prefix.
 func (s *Server) removeDocs(ctx context.Context, kind, prefix string) error {
+	return s.removeEach(ctx, kind, prefix, func(docs storage.Docs, d storage.Doc) error { return docs.DeleteDoc(kind, d.Key) })
+}
+
+// removeEach removes the documents whose keys begin with a prefix, and what
+// belongs to them, by a function.
+func (s *Server) removeEach(ctx context.Context, kind, prefix string, remove func(storage.Docs, storage.Doc) error) error {
 	for {
 		var found []storage.Doc
 		err := s.update(ctx, func(docs storage.Docs) (err error) {
@@ -236,7 +254,7 @@ func (s *Server) removeDocs(ctx context.Context, kind, prefix string) error {
 				return err
 			}
 			for _, doc := range found {
-				if err := docs.DeleteDoc(kind, doc.Key); err != nil {
+				if err := remove(docs, doc); err != nil {
 					return err
 				}
 			}

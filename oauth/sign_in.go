@@ -33,8 +33,8 @@ func (v *visit) newSignInPage() *ui.SignInPage {
 	if v.req != nil && v.req.Params.LoginHint == "" && v.req.Params.Prompt != promptLogin && !first {
 		page.Back = v.link("")
 	}
-	if hint := v.hintShown(); hint != "" {
-		page.Identifier, page.IdentifierFixed = hint, true
+	if hint := v.hintShown(); hint != "" && (page.Identifier == "" || v.identifierFixed()) {
+		page.Identifier, page.IdentifierFixed = hint, v.identifierFixed()
 	} else if did := v.value(ui.FieldAccount); page.Identifier == "" && did != "" {
 		page.Identifier = v.handleOf(syntax.DID(did))
 	}
@@ -45,7 +45,7 @@ func (v *visit) newSignInPage() *ui.SignInPage {
 		if domains := sign.HandleDomains(); len(domains) > 0 {
 			page.HandleDomain = domains[0]
 		}
-		if !page.IdentifierFixed {
+		if v.req == nil || v.req.Params.LoginHint == "" {
 			page.SignUp = v.link("sign-up")
 		}
 	}
@@ -68,6 +68,12 @@ func (v *visit) hintShown() string {
 	return hint
 }
 
+// identifierFixed reports whether nobody but the account that the app has asked
+// for can sign in. Where accounts act for others, one that does can.
+func (v *visit) identifierFixed() bool {
+	return v.req != nil && v.req.Params.LoginHint != "" && !is[Delegates](v.cfg.Accounts)
+}
+
 // handleOf returns the handle of an account, or its DID.
 func (v *visit) handleOf(did syntax.DID) string {
 	if a, err := v.cfg.Accounts.Account(v.r.Context(), did); err == nil {
@@ -81,7 +87,7 @@ func (v *visit) handleOf(did syntax.DID) string {
 // identifierOf returns what to sign in with: what the app has asked for, or what
 // was entered. A name alone is a handle below the default domain.
 func (v *visit) identifierOf(entered string) string {
-	if v.req != nil && v.req.Params.LoginHint != "" {
+	if v.identifierFixed() {
 		return v.req.Params.LoginHint
 	}
 	entered = strings.ToLower(strings.TrimSpace(strings.TrimPrefix(entered, "@")))
@@ -121,7 +127,7 @@ func (v *visit) signInPost() error {
 		return err
 	case a.Status == TakenDown:
 		return v.refused(http.StatusForbidden, page, ui.Problem{Code: ui.ProblemAccountTakenDown})
-	case v.req != nil && !v.hintFits(a):
+	case !v.fits(a):
 		return v.refused(http.StatusForbidden, page, ui.Problem{Code: ui.ProblemWrongAccount})
 	}
 	return v.proved(proof{account: a.DID, method: methodPassword, began: start, identifier: identifier, remember: page.Remember})
@@ -263,5 +269,5 @@ func (v *visit) signInWith(p proof, more func(storage.Docs) error) error {
 		return err
 	}
 	v.tell(ctx, v.event(Event{Kind: EventSignedIn, Account: p.account, Actor: p.account, Identifier: p.identifier, Method: p.method}))
-	return v.proceed(p.account)
+	return v.choose(p.account)
 }

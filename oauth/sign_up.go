@@ -90,7 +90,7 @@ func (v *visit) signUpPost() error {
 	}
 	event.Kind, event.Account, event.Actor = EventSignedUp, a.DID, a.DID
 	v.tell(ctx, event)
-	if v.req != nil && !v.hintFits(a) {
+	if !v.hintFits(a) {
 		return v.goTo(v.url("sign-in"))
 	}
 	return v.signInWith(proof{account: a.DID, method: methodSignUp, began: v.now(), identifier: string(a.Handle)}, nil)

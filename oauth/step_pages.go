@@ -186,7 +186,7 @@ func (v *visit) continueStep(st *step, m SignInMethod, values url.Values) error 
 	switch {
 	case a.Status == TakenDown:
 		return v.refused(http.StatusForbidden, v.newSignInPage(), ui.Problem{Code: ui.ProblemAccountTakenDown})
-	case v.req != nil && !v.hintFits(a):
+	case !v.fits(a):
 		return v.refused(http.StatusForbidden, v.newSignInPage(), ui.Problem{Code: ui.ProblemWrongAccount})
 	}
 	err = v.update(ctx, func(docs storage.Docs) error { return takeStep(docs, st) })

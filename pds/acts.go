@@ -159,6 +159,14 @@ func (a *Act) writesOf(ops []OpResult) {
 // so that nobody can fill its log by trying.
 var refusalLimit = xrpc.Limit{Points: 60, Window: time.Minute}
 
+// noteActing is noteRefusal for a session as another account; other callers are
+// passed over.
+func (s *Server) noteActing(ctx context.Context, c *xrpc.Caller, cause error) {
+	if c.Kind == xrpc.KindOAuth && c.Actor != c.Account {
+		s.noteRefusal(ctx, c.Account, c, xrpc.MethodFrom(ctx), cause)
+	}
+}
+
 // noteRefusal remembers that somebody was not allowed to act for an account.
 func (s *Server) noteRefusal(ctx context.Context, account syntax.DID, c *xrpc.Caller, nsid string, cause error) {
 	if _, refused := errors.AsType[*xrpc.Error](cause); !refused {

@@ -39,6 +39,7 @@ type accessRule struct {
 func (s *Server) check(r accessRule) xrpc.Check {
 	return func(ctx context.Context, c *xrpc.Caller) error {
 		if err := r.allows(c); err != nil {
+			s.noteActing(ctx, c, err)
 			return err
 		}
 		account, err := s.accountOf(ctx, c)
@@ -239,6 +240,7 @@ func (s *Server) uploadRule() xrpc.Rule {
 		if c.Kind == xrpc.KindOAuth {
 			name := mediaType(xrpc.RequestFrom(ctx).Header.Get("Content-Type"))
 			if err := requireScope(c, scope.Blob{MimeType: name}); err != nil {
+				s.noteActing(ctx, c, err)
 				return err
 			}
 		}

@@ -23,8 +23,9 @@ import (
 // It opens three doors and no others:
 //
 //   - a session as the account: an OAuth token for the account that a member
-//     has authorized (its Caller has Account and Actor apart). What the token
-//     allows is cut to the grant of the moment.
+//     with an account here has authorized (its Caller has Account and Actor
+//     apart). What the token allows is cut to the grant of the moment. This
+//     needs a Delegation that is a [GroupLister], too.
 //   - the methods of [Server.Alias], called by members with accounts here or
 //     elsewhere.
 //   - with Config.DirectDelegation, the methods com.atproto.repo.* called with
@@ -49,6 +50,16 @@ func (f DelegationFunc) Grant(ctx context.Context, st *State, account, actor syn
 	return f(ctx, st, account, actor)
 }
 
+// GroupLister is implemented by a [Delegation] to let members sign in as an
+// account, on the server's own pages: what Grant allows can then be given to any
+// app that signs its users in by OAuth.
+type GroupLister interface {
+	// Groups returns the accounts that actor may act for, to be offered to it;
+	// the first [oauth.MaxDelegated] are. Grant alone decides. The rules for
+	// Grant hold here, too.
+	Groups(ctx context.Context, st *State, actor syntax.DID) ([]syntax.DID, error)
+}
+
 // maxActingTokenLife is how long a service token may live with which somebody
 // acts for another account.
 const maxActingTokenLife = 120 * time.Second
@@ -67,11 +78,26 @@ func (s *Server) grantOf(ctx context.Context, account, actor syntax.DID) (*scope
 	if s.cfg.Delegation == nil || account == actor {
 		return nil, nil
 	}
+	return askDelegation(ctx, s, account, func(ctx context.Context, st *State) (*scope.Set, error) {
+		return s.cfg.Delegation.Grant(ctx, st, account, actor)
+	})
+}
+
+// groupsOf asks for whom an actor may act.
+func (s *Server) groupsOf(ctx context.Context, lister GroupLister, actor syntax.DID) ([]syntax.DID, error) {
+	return askDelegation(ctx, s, actor, func(ctx context.Context, st *State) ([]syntax.DID, error) {
+		return lister.Groups(ctx, st, actor)
+	})
+}
+
+// askDelegation calls a function of the Delegation, about an account, for no
+// longer than it may take. Its panics are errors.
+func askDelegation[T any](ctx context.Context, s *Server, about syntax.DID, ask func(context.Context, *State) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Limits.PolicyTime)
 	defer cancel()
 	type answer struct {
-		set *scope.Set
-		err error
+		value T
+		err   error
 	}
 	st := newState(ctx, s)
 	st.readOnly = true
@@ -80,22 +106,23 @@ func (s *Server) grantOf(ctx context.Context, account, actor syntax.DID) (*scope
 		var a answer
 		defer func() {
 			if v := recover(); v != nil {
-				s.log.ErrorContext(ctx, "a delegation panicked", "did", account, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+				s.log.ErrorContext(ctx, "a delegation panicked", "did", about, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 				a = answer{err: fmt.Errorf("pds: the delegation panicked: %v", v)}
 			}
 			done <- a
 		}()
-		a.set, a.err = s.cfg.Delegation.Grant(ctx, st, account, actor)
+		a.value, a.err = ask(ctx, st)
 	}()
 	defer st.close()
 	select {
 	case a := <-done:
-		return a.set, a.err
+		return a.value, a.err
 	case <-ctx.Done():
+		var none T
 		if err := context.Cause(ctx); errors.Is(err, context.Canceled) {
-			return nil, err
+			return none, err
 		}
-		return nil, errPolicyTime()
+		return none, errPolicyTime()
 	}
 }
 

@@ -33,7 +33,7 @@ func (s *Server) newOAuth() (*oauth.Server, error) {
 		return nil, err
 	}
 	cfg.Issuer, cfg.Audience, cfg.Secret = s.public.String(), s.cfg.ServiceDID.String(), secret
-	cfg.Store, cfg.Accounts, cfg.Clock = storage.DocsOf(s.store), &oauthAccounts{s}, s.clock.Now
+	cfg.Store, cfg.Accounts, cfg.Clock = storage.DocsOf(s.store), s.accountsForOAuth(), s.clock.Now
 	cfg.DevMode = cfg.DevMode || s.cfg.DevMode
 	if cfg.Lexicons == nil && s.lexicons != nil {
 		cfg.Lexicons = s.lexicons.resolver
@@ -110,15 +110,15 @@ func (s *Server) authenticateOAuth(r *http.Request) (*xrpc.Caller, error) {
 	if account.TakedownRef != "" {
 		return nil, errAccountTakedown()
 	}
+	caller := &xrpc.Caller{Account: token.Account, Actor: token.Actor, Client: token.Client, Kind: xrpc.KindOAuth}
 	granted, err := s.cutToGrant(r.Context(), token.Scope, token.Account, token.Actor)
 	if err != nil {
+		s.noteActing(r.Context(), caller, err)
 		return nil, err
 	}
-	return &xrpc.Caller{
-		Account: token.Account, Actor: token.Actor, Client: token.Client, Kind: xrpc.KindOAuth,
-		Scopes: strings.Fields(granted.String()),
-		Detail: &credential{account: account, granted: granted},
-	}, nil
+	caller.Scopes = strings.Fields(granted.String())
+	caller.Detail = &credential{account: account, granted: granted}
+	return caller, nil
 }
 
 // oauthError turns an error of the verifier into the client's.

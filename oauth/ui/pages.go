@@ -44,6 +44,7 @@ const (
 	FieldTerms       = "terms"      // checkbox, "1": agrees to the terms
 	FieldScope       = "scope"      // repeated: the scopes granted; a value may hold several, separated by spaces
 	FieldAccount     = "account"    // DID
+	FieldActor       = "actor"      // DID of who acts for FieldAccount; absent if nobody else does
 	FieldMethod      = "method"     // ID of a way to sign in, or of a second factor
 	FieldLocale      = "locale"     // language tag
 	FieldName        = "name"       // of an app password or of an authenticator
@@ -178,20 +179,29 @@ type WelcomePage struct {
 	SignUp *Link // nil = not offered
 }
 
-// AccountPickerPage lists the accounts that are signed in on the device. Each
-// sends FieldAccount.
+// AccountPickerPage lists the accounts that are signed in on the device, each of
+// which sends FieldAccount, and those that they may act for.
 type AccountPickerPage struct {
 	Frame
-	Form     Form
-	Accounts []PickedAccount
-	Another  *Link // sign in with another account
-	SignUp   *Link
+	Form      Form
+	Accounts  []PickedAccount
+	Delegated []DelegatedAccount
+	Another   *Link // sign in with another account
+	SignUp    *Link
 }
 
 // PickedAccount is an entry of the account picker.
 type PickedAccount struct {
 	Account
 	PasswordNeeded bool // signed in too long ago
+}
+
+// DelegatedAccount is an account that Actor, who is signed in, may act for.
+type DelegatedAccount struct {
+	Account
+	Actor          Account
+	PasswordNeeded bool // Actor has signed in too long ago
+	Form           Form // chooses it; nothing but its hidden fields is sent
 }
 
 // SignInPage asks for identifier and password: FieldIdentifier, FieldPassword

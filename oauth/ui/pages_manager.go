@@ -40,11 +40,12 @@ const (
 	SectionDelete       = "delete"
 )
 
-// ManagerAccountsPage lists the accounts that are signed in on this device.
+// ManagerAccountsPage lists the accounts that are signed in on this device, and
+// those that they may act for.
 type ManagerAccountsPage struct {
 	Frame
 	Accounts []ManagedAccount
-	SignOut  Form // sends FieldAccount
+	SignOut  Form // sends FieldAccount; for accounts without Actor
 	SignIn   *Link
 	SignUp   *Link
 }
@@ -52,7 +53,8 @@ type ManagerAccountsPage struct {
 // ManagedAccount is an entry of [ManagerAccountsPage].
 type ManagedAccount struct {
 	Account
-	URL string // its account manager
+	Actor *Account // who is signed in and may act for it, if not the account itself
+	URL   string   // its account manager
 }
 
 // ManagerHomePage is the overview.

@@ -68,7 +68,8 @@ func Flow() []Sample {
 		{"welcome", 200, &ui.WelcomePage{Frame: frame(trusted), SignIn: *here, SignUp: here}},
 		{"account-picker", 200, &ui.AccountPickerPage{
 			Frame: frame(trusted), Form: form, Accounts: []ui.PickedAccount{{Account: alice}, {Account: bob, PasswordNeeded: true}},
-			Another: here, SignUp: post,
+			Delegated: []ui.DelegatedAccount{{Account: bob, Actor: alice, Form: form}, {Account: bob, Actor: alice, PasswordNeeded: true, Form: form}},
+			Another:   here, SignUp: post,
 		}},
 		{"sign-in", 200, &ui.SignInPage{
 			Frame: frame(trusted), Form: form, RememberOffered: true, Remember: true, HandleDomain: ".example.com",
@@ -184,7 +185,7 @@ func Manager() []Sample {
 	empty.Account = bob
 	return []Sample{
 		{"manager-accounts", 200, &ui.ManagerAccountsPage{
-			Frame: frame(nil), Accounts: []ui.ManagedAccount{{Account: alice, URL: "#"}, {Account: bob, URL: "#"}},
+			Frame: frame(nil), Accounts: []ui.ManagedAccount{{Account: alice, URL: "#"}, {Account: bob, URL: "#"}, {Account: bob, Actor: &alice, URL: "#"}},
 			SignOut: form, SignIn: here, SignUp: here,
 		}},
 		{"manager-accounts-none", 200, &ui.ManagerAccountsPage{Frame: noticed(ui.NoticeSignedOut), SignIn: here}},
