@@ -47,7 +47,9 @@ func newHouse(t *testing.T, adjust ...func(*pds.Config)) *house {
 		}
 		return scope.ParseGranted(scopes...)
 	}
-	h := &house{t: t, PDS: pdstest.New(t, append(adjust, func(c *pds.Config) { c.Delegation = pds.DelegationFunc(delegation) })...)}
+	h := &house{t: t, PDS: pdstest.New(t, append([]func(*pds.Config){
+		func(c *pds.Config) { c.Delegation = pds.DelegationFunc(delegation) },
+	}, adjust...)...)}
 	h.Alias(aliasName)
 	group, err := h.Server.CreateAccount(t.Context(), pds.NewAccount{Handle: "the-group.test"})
 	ok(t, err)

@@ -149,6 +149,12 @@ var (
 // submit fills in the form of a page whose action ends in a path, and sends it.
 func (p *person) submit(pg *page, action string, values url.Values) *page {
 	p.t.Helper()
+	return p.submitOne(pg, action, nil, values)
+}
+
+// submitOne is submit for one of several such forms: that with some hidden field.
+func (p *person) submitOne(pg *page, action string, hidden, values url.Values) *page {
+	p.t.Helper()
 	for _, form := range formTag.FindAllStringSubmatch(pg.text, -1) {
 		target, err := pg.base.Parse(html.UnescapeString(form[1]))
 		ok(p.t, err)
@@ -158,6 +164,13 @@ func (p *person) submit(pg *page, action string, values url.Values) *page {
 		all := url.Values{}
 		for _, in := range inputTag.FindAllStringSubmatch(form[2], -1) {
 			all.Add(html.UnescapeString(in[1]), html.UnescapeString(in[2]))
+		}
+		other := false
+		for name := range hidden {
+			other = other || all.Get(name) != hidden.Get(name)
+		}
+		if other {
+			continue
 		}
 		maps.Copy(all, values)
 		r, err := http.NewRequestWithContext(p.t.Context(), "POST", target.String(), strings.NewReader(all.Encode()))
@@ -203,8 +216,21 @@ func (p *person) signInPage() *page {
 // signIn signs an account in, consents and fetches tokens.
 func (p *person) signIn(a *pdstest.Account) {
 	p.t.Helper()
-	pg := p.submit(p.signInPage(), "/sign-in", url.Values{"identifier": {string(a.Handle)}, "password": {a.Password}})
-	p.finish(p.submit(pg, "/consent", nil))
+	p.finish(p.submit(p.enter(a), "/consent", nil))
+}
+
+// enter signs an account in, as far as the page after it.
+func (p *person) enter(a *pdstest.Account) *page {
+	p.t.Helper()
+	return p.submit(p.signInPage(), "/sign-in", url.Values{"identifier": {string(a.Handle)}, "password": {a.Password}})
+}
+
+// signInAs signs an account in, chooses another that it acts for, consents and
+// fetches tokens.
+func (p *person) signInAs(group, a *pdstest.Account) {
+	p.t.Helper()
+	picked := url.Values{"account": {string(group.DID)}, "actor": {string(a.DID)}}
+	p.finish(p.submit(p.submitOne(p.enter(a), "/account", picked, nil), "/consent", nil))
 }
 
 // finish fetches tokens for the code in a redirect.
