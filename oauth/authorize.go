@@ -114,6 +114,11 @@ func (v *visit) hinted(p present) error {
 	if !v.isFresh(&p.signIn) {
 		return v.signInPage()
 	}
+	if p.acting() {
+		if now, err := v.ready(p.choice()); now == nil {
+			return err
+		}
+	}
 	if p.account.Status == Active && v.req.Params.Prompt == "" && v.client.trusted() {
 		if needed, err := v.consentNeeded(p.choice()); err != nil {
 			return err

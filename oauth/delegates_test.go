@@ -17,6 +17,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"github.com/pdskit/pdskit/oauth"
+	"github.com/pdskit/pdskit/oauth/ui"
 	"github.com/pdskit/pdskit/storage"
 )
 
@@ -29,6 +30,7 @@ type delegates struct {
 	mu    sync.Mutex                  // guards following
 	roles map[syntax.DID][]syntax.DID // by actor
 	lists error                       // why nothing can be listed
+	lies  bool                        // nobody may do what is listed
 }
 
 var _ oauth.Delegates = (*delegates)(nil)
@@ -49,7 +51,7 @@ func (m *delegates) ActsFor(ctx context.Context, actor syntax.DID) (list []oauth
 func (m *delegates) MayAct(_ context.Context, account, actor syntax.DID) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Contains(m.roles[actor], account), nil
+	return slices.Contains(m.roles[actor], account) && !m.lies, nil
 }
 
 func (m *delegates) set(actor syntax.DID, accounts ...syntax.DID) {
@@ -88,6 +90,46 @@ func (p *page) pick() *page {
 	}
 	p.t.Fatalf("no form for the group:\n%s", p.text())
 	return nil
+}
+
+// watchedUI remembers which accounts the pages have shown.
+type watchedUI struct {
+	ui.UI
+	mu    sync.Mutex // guards following
+	shown []ui.Account
+}
+
+func (w *watchedUI) Render(rw http.ResponseWriter, r *http.Request, status int, p ui.Page) error {
+	w.mu.Lock()
+	switch p := p.(type) {
+	case *ui.AccountPickerPage:
+		for _, d := range p.Delegated {
+			w.shown = append(w.shown, d.Account)
+		}
+	case *ui.ConsentPage:
+		w.shown = append(w.shown, p.Account)
+	case *ui.ManagerAppsPage:
+		w.shown = append(w.shown, p.Manager.Account)
+	}
+	w.mu.Unlock()
+	return w.UI.Render(rw, r, status, p)
+}
+
+// A member does not get to know the group's e-mail address.
+func TestEmailOfGroup(t *testing.T) {
+	w := &watchedUI{UI: defaultUI()}
+	c := newClub(t, func(c *oauth.Config) { c.UI = w })
+	b := c.newBrowser(t)
+	b.start(c.newApp("app.example.org")).signIn("remember", "1").pick().is(http.StatusOK, "/consent")
+	b.visit("/account").link("/acting/").is(http.StatusOK, "/apps")
+	if len(w.shown) != 3 {
+		t.Errorf("the pages show %+v", w.shown)
+	}
+	for _, a := range w.shown {
+		if a.DID != string(group) || a.Email != "" || a.EmailConfirmed {
+			t.Errorf("a page shows %+v", a)
+		}
+	}
 }
 
 // forged is the address of another page of the same request with a choice.
@@ -144,9 +186,17 @@ func TestNobodyToActFor(t *testing.T) {
 		c.newBrowser(t).start(a).signIn().is(http.StatusOK, "/consent")
 	}
 	c.people.change(group, func(one *person) { one.Status = oauth.Active })
+	c.people.change(alice, func(one *person) { one.Status = oauth.Deactivated })
+	c.newBrowser(t).start(a).signIn().is(http.StatusOK, "/reactivate").submit("/reactivate").is(http.StatusOK, "/consent")
 	c.members.lists = errors.New("out of order")
 	c.newBrowser(t).start(a).signIn().is(http.StatusOK, "/consent")
 	c.newBrowser(t).start(a, "login_hint", "group.example.com").signIn().is(http.StatusForbidden, "/sign-in")
+
+	// What is listed is not what counts.
+	c.members.lists, c.members.lies = nil, true
+	b := c.newBrowser(t)
+	b.start(a).signIn("remember", "1").pick().is(http.StatusForbidden, "Access denied")
+	b.start(a, "login_hint", "group.example.com").is(http.StatusForbidden, "Access denied")
 }
 
 // The app asks for the group: a member can do that, signed in before or not, and
@@ -205,9 +255,9 @@ func TestStaleActor(t *testing.T) {
 	c := newClub(t)
 	a, b := c.newApp("app.example.org"), c.newBrowser(t)
 	b.start(a).signIn("remember", "1").pick().submit("/consent").code(a)
-	p := b.start(a, "prompt", "login").signIn("remember", "1").pick().is(http.StatusOK, "/consent")
+	b.start(a, "prompt", "login").signIn("remember", "1").pick().is(http.StatusOK, "/consent")
 	c.clock.advance(8 * 24 * time.Hour)
-	p = b.start(a).is(http.StatusOK, "Password needed").pick().is(http.StatusOK, "/sign-in")
+	p := b.start(a).is(http.StatusOK, "Password needed").pick().is(http.StatusOK, "/sign-in")
 	if p.field("identifier") != "alice.example.com" {
 		t.Errorf("the identifier is %q", p.field("identifier"))
 	}
