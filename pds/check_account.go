@@ -28,6 +28,7 @@ const (
 // AccountCheck is what [CheckAccount] found.
 type AccountCheck struct {
 	DID     syntax.DID `json:"did"`
+	Key     string     `json:"key"`     // did:key of the account's signing key
 	Records int64      `json:"records"` // leaves of the tree
 	Blobs   int64      `json:"blobs"`   // stored ones that records refer to
 
@@ -59,6 +60,7 @@ func CheckAccount(ctx context.Context, store storage.Store, blobs storage.BlobSt
 		if err != nil {
 			return err
 		}
+		c.Key = a.KeyID
 		head, err := tx.Head(did)
 		if errors.Is(err, storage.ErrNotFound) {
 			return nil // on its way here, without a repository yet

@@ -63,6 +63,7 @@ func commands() []command {
 		{"job list", "[dead]", "work that waits, runs or was given up, or the last alone", 0, 1, (*admin).listJobs},
 		{"job retry", "KIND NAME", "begin work that was given up anew", 2, 2, (*admin).retryJob},
 		{"usage", "", "how much each account stores, and all of them", 0, 0, (*admin).usage},
+		{"doctor", "[all]", "look for what is wrong, with some accounts or all", 0, 1, (*admin).diagnose},
 		{"backup", "DIR", "copy everything into a folder, which must be empty or new, while the server serves", 1, 1, (*admin).backup},
 		{"restore", "DIR", "put a backup into the data directory, which must be empty or new", 1, 1, (*admin).restoreBackup},
 		{"clock accept", "", "trust a clock that has jumped ahead", 0, 0, (*admin).acceptClock},

@@ -102,7 +102,7 @@ func dispatch(ctx context.Context, args, environ []string, envFile string, stdin
 		}
 		set, warnings, err := readSettings(env)
 		if err == nil {
-			set.envFile = envFile
+			set.envFile, set.warnings = envFile, warnings
 			if set.blobDir == "" {
 				set.blobDir = filepath.Join(set.dataDir, "blobs")
 			}

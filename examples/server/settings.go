@@ -30,8 +30,9 @@ type settings struct {
 	name, homeURL, privacyURL, termsURL, contact string
 
 	dataDir, blobDir string
-	adminListen      string // empty: none
-	envFile          string // empty: none; a backup copies it
+	warnings         []string // about the configuration
+	adminListen      string   // empty: none
+	envFile          string   // empty: none; a backup copies it
 
 	plcURL           string // empty in development: in process
 	staleTTL, maxTTL time.Duration

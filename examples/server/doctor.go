@@ -1,0 +1,321 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"github.com/pdskit/pdskit/identity"
+	"github.com/pdskit/pdskit/pds"
+)
+
+const (
+	doctorSample  = 20 // accounts that are checked without "all"
+	maxClockSkew  = 5 * time.Second
+	minFreeBytes  = 1 << 30
+	doctorTimeout = 30 * time.Minute // for one account
+)
+
+// finding is what the command "doctor" says about one thing. Cause and Next are
+// empty if it is as it should be.
+type finding struct {
+	Check string `json:"check"`
+	State string `json:"state"` // "ok", "warning" or "problem"
+	About string `json:"about"`
+	Cause string `json:"cause,omitempty"`
+	Next  string `json:"next,omitempty"`
+}
+
+// doctor looks for what is wrong with a server, its surroundings and its
+// accounts.
+type doctor struct {
+	*admin
+	findings []finding
+	problems int
+	running  bool // the server answers
+}
+
+func (d *doctor) ok(check, about string) {
+	d.findings = append(d.findings, finding{check, "ok", about, "", ""})
+}
+
+func (d *doctor) warn(check, about, cause, next string) {
+	d.findings = append(d.findings, finding{check, "warning", about, cause, next})
+}
+
+func (d *doctor) problem(check, about, cause, next string) {
+	d.findings = append(d.findings, finding{check, "problem", about, cause, next})
+	d.problems++
+}
+
+// diagnose runs all checks and prints what they found.
+func (a *admin) diagnose(ctx context.Context, args []string) error {
+	all := len(args) > 0
+	if all && args[0] != "all" {
+		return usageError("doctor takes: [all]")
+	}
+	d := &doctor{admin: a}
+	d.configuration()
+	d.permissions()
+	d.disk(a.set.dataDir)
+	d.server(ctx)
+	if !a.set.devMode {
+		d.network(ctx)
+	}
+	if d.running {
+		d.jobs(ctx)
+		d.accounts(ctx, all)
+	}
+	var rows [][]string
+	for _, f := range d.findings {
+		rows = append(rows, []string{f.State, f.Check, f.About})
+		if f.Cause != "" {
+			rows = append(rows, []string{"", "  cause", f.Cause}, []string{"", "  next", f.Next})
+		}
+	}
+	if err := d.print(d.findings, rows...); err != nil {
+		return err
+	}
+	if d.problems > 0 {
+		return fmt.Errorf("%d problems were found", d.problems)
+	}
+	return nil
+}
+
+// configuration says what of the configuration has no effect; a malformed one
+// has ended the command before.
+func (d *doctor) configuration() {
+	for _, w := range d.set.warnings {
+		d.warn("configuration", w, "the name is set, but not used", "remove it, see \"server help env\"")
+	}
+	if d.set.smtpURL == "" && !d.set.development {
+		d.warn("configuration", "mail is only written to the log", "PDS_EMAIL_SMTP_URL is not set", "set it and PDS_EMAIL_FROM_ADDRESS")
+	}
+	d.ok("configuration", "well-formed, for "+d.set.publicURL())
+}
+
+// permissions finds secrets that others on the machine can read.
+func (d *doctor) permissions() {
+	sound := true
+	files := []string{
+		d.set.dataDir, filepath.Join(d.set.dataDir, "pds.db"), filepath.Join(d.set.dataDir, masterKeyFile),
+		filepath.Join(d.set.dataDir, secretsFile), d.set.envFile,
+	}
+	for _, file := range files {
+		info, err := os.Stat(file)
+		switch {
+		case file == "" || errors.Is(err, fs.ErrNotExist) && filepath.Base(file) == secretsFile:
+		case err != nil:
+			sound = false
+			d.problem("files", file, err.Error(), "run the command where the data is, as the server's user, with its configuration")
+		case info.Mode().Perm()&0o077 != 0 && (!info.IsDir() || info.Mode().Perm()&0o022 != 0):
+			sound = false
+			d.problem("files", file, fmt.Sprintf("others may use it: its mode is %v", info.Mode().Perm()), "chmod go= "+file)
+		}
+	}
+	if sound {
+		d.ok("files", "secrets are readable by their owner only")
+	}
+}
+
+func (d *doctor) disk(dir string) {
+	free, known := freeBytes(dir)
+	switch {
+	case !known:
+	case free < minFreeBytes:
+		d.problem("disk", fmt.Sprintf("%d MiB are free", free>>20), "the disk of "+dir+" is nearly full", "make room: with a full disk the server stops")
+	default:
+		d.ok("disk", fmt.Sprintf("%d GiB are free", free>>30))
+	}
+}
+
+// server asks the running server itself.
+func (d *doctor) server(ctx context.Context) {
+	var health struct{ Version, Clock string }
+	if err := d.call(ctx, http.MethodGet, "/xrpc/_health", nil, nil, &health); err != nil {
+		d.problem("server", d.base, err.Error(), "start it, or look into its log for why it stopped; accounts were not checked")
+		return
+	}
+	d.running = true
+	d.ok("server", d.base+" answers")
+	if health.Clock != "" {
+		d.problem("clock", "the server does not believe it", health.Clock, "correct the clock, or run \"server clock accept\"")
+	}
+	if err := d.call(ctx, http.MethodGet, "/admin/usage", nil, nil, nil); err != nil {
+		d.running = false
+		d.problem("server", "it refuses the administrator", err.Error(), "run the command with the server's PDS_ADMIN_PASSWORD")
+	}
+}
+
+// network looks at the server from outside: names, certificates, the clock of
+// others.
+func (d *doctor) network(ctx context.Context) {
+	client := &http.Client{Timeout: 15 * time.Second}
+	get := func(u string) (*http.Response, error) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := client.Do(r)
+		if err == nil {
+			err = resp.Body.Close()
+		}
+		return resp, err
+	}
+	public := d.set.publicURL() + "/xrpc/_health"
+	switch resp, err := get(public); {
+	case err != nil:
+		d.problem("network", public, err.Error(), "check the DNS entry of the name, the reverse proxy and its certificate")
+	case resp.StatusCode != http.StatusOK:
+		d.problem("network", public, "it answers "+resp.Status, "check where the reverse proxy sends requests")
+	default:
+		d.ok("network", public+" answers")
+	}
+	for _, domain := range d.set.handleDomains {
+		name := fmt.Sprintf("doctor-%d%s", rand.N(1_000_000_000), domain)
+		if _, err := net.DefaultResolver.LookupHost(ctx, name); err != nil {
+			d.problem("handles", "*"+domain, err.Error(), "add a wildcard DNS entry for *"+domain+" that leads to this server")
+			continue
+		}
+		d.ok("handles", "*"+domain+" resolves")
+	}
+	if d.set.plcURL == "" {
+		return
+	}
+	before := time.Now()
+	resp, err := get(d.set.plcURL + "/_health")
+	if err != nil {
+		d.problem("PLC directory", d.set.plcURL, err.Error(), "without it no account is made or changed: check the network, or PDS_DID_PLC_URL")
+		return
+	}
+	d.ok("PLC directory", d.set.plcURL+" answers")
+	if there, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		if skew := there.Sub(before); skew < -maxClockSkew-time.Second || skew > maxClockSkew+time.Since(before) {
+			d.problem("clock", fmt.Sprintf("it differs by %v from that of the PLC directory", skew.Round(time.Second)), "the clock of this machine is wrong", "let it be set by NTP")
+			return
+		}
+		d.ok("clock", "agrees with that of the PLC directory")
+	}
+}
+
+func (d *doctor) jobs(ctx context.Context) {
+	var page struct{ Jobs []jobRow }
+	err := d.call(ctx, http.MethodGet, "/admin/jobs", url.Values{"dead": {"true"}}, nil, &page)
+	switch {
+	case err != nil:
+		d.problem("jobs", "they cannot be listed", err.Error(), "look into the server's log")
+	case len(page.Jobs) == 0:
+		d.ok("jobs", "none was given up")
+	}
+	for _, j := range page.Jobs {
+		d.warn("jobs", j.Kind+" "+j.Name+" was given up", j.Error, "mend the cause, then: server job retry "+j.Kind+" "+j.Name)
+	}
+}
+
+// accounts checks all accounts, or some that chance picks.
+func (d *doctor) accounts(ctx context.Context, all bool) {
+	var list []accountRow
+	for cursor := ""; ; {
+		var page struct {
+			Cursor string
+			Repos  []accountRow
+		}
+		err := d.call(ctx, http.MethodGet, "/xrpc/com.atproto.sync.listRepos", url.Values{"limit": {"1000"}, "cursor": {cursor}}, nil, &page)
+		if err != nil {
+			d.problem("accounts", "they cannot be listed", err.Error(), "look into the server's log")
+			return
+		}
+		list = append(list, page.Repos...)
+		if cursor = page.Cursor; cursor == "" {
+			break
+		}
+	}
+	total := len(list)
+	if !all && total > doctorSample {
+		rand.Shuffle(total, func(i, j int) { list[i], list[j] = list[j], list[i] })
+		list = list[:doctorSample]
+	}
+	directory := d.set.plcURL
+	if directory == "" {
+		directory = d.base // the server is its own
+	}
+	plc, err := identity.NewPLCClient(directory, identity.NewClient(newTransport(d.set), identity.ClientLimits{MaxBody: identity.MaxPLCBody}))
+	if err != nil {
+		d.problem("accounts", directory, err.Error(), "check PDS_DID_PLC_URL")
+		return
+	}
+	sound := 0
+	for _, row := range list {
+		before := len(d.findings)
+		d.account(ctx, row, plc)
+		if len(d.findings) == before {
+			sound++
+		}
+	}
+	d.ok("accounts", fmt.Sprintf("%d of %d were checked, nothing was found about %d of them", len(list), total, sound))
+}
+
+// account checks what is stored of an account, and what the PLC directory says
+// of it.
+func (d *doctor) account(ctx context.Context, row accountRow, plc *identity.PLCClient) {
+	patient := *d.admin
+	patient.client = &http.Client{Timeout: doctorTimeout}
+	var check pds.AccountCheck
+	if err := patient.call(ctx, http.MethodGet, "/admin/check", url.Values{"did": {row.DID}, "blobs": {"true"}}, nil, &check); err != nil {
+		d.problem("account", row.DID, err.Error(), "look into the server's log")
+		return
+	}
+	for _, fault := range check.Faults {
+		d.problem("account", row.DID, fault, "put the account's data back from a backup; keep a copy of the damaged data first")
+	}
+	if check.Missing > 0 {
+		d.warn("account", row.DID, fmt.Sprintf("%d blobs that records refer to were never uploaded here", check.Missing),
+			"after a move: upload them, see com.atproto.repo.listMissingBlobs")
+	}
+	if !row.Active || !strings.HasPrefix(row.DID, "did:plc:") {
+		return // one that moved away belongs to another server; other documents are not the server's to change
+	}
+	state, err := plc.State(ctx, syntax.DID(row.DID))
+	if err != nil {
+		d.problem("identity", row.DID, "the PLC directory does not know it, or does not answer: "+err.Error(), "if others are known: the account does not exist for the network; delete it")
+		return
+	}
+	d.identity(row.DID, state, check.Key)
+}
+
+// identity compares a PLC entry with what this server needs of it.
+func (d *doctor) identity(did string, state *identity.State, key string) {
+	if state.Tombstoned {
+		d.problem("identity", did, "it has ended in the PLC directory", "delete the account")
+		return
+	}
+	if at := state.Services[identity.ServicePDS].Endpoint; strings.TrimSuffix(at, "/") != d.set.publicURL() {
+		d.problem("identity", did, "its PDS is "+at, "if the account moved there, deactivate it here; else correct its identity")
+		return
+	}
+	if got := state.VerificationMethods[identity.KeyAtproto]; got != key {
+		d.problem("identity", did, fmt.Sprintf("the network knows the signing key %s, the account here has %s", got, key), "server account rotate-key "+did)
+	}
+	public, err := d.set.rotationKey.PublicKey()
+	if err != nil {
+		d.problem("configuration", "the rotation key", err.Error(), "correct PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX")
+		return
+	}
+	for _, k := range state.RotationKeys {
+		if k == public.DIDKey() {
+			return
+		}
+	}
+	d.problem("identity", did, "this server's rotation key is not among its own", "its owner must add "+public.DIDKey()+"; until then handle and key cannot be changed here")
+}
