@@ -113,7 +113,7 @@ func (s *state) stats() *pds.Stats {
 	if s.last != nil && time.Since(s.read) < statsAge {
 		return s.last
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), statsTime)
+	ctx, cancel := context.WithTimeout(context.Background(), statsTime) //nolint:forbidigo // a collector is given no context
 	defer cancel()
 	st, err := s.srv.Stats(ctx)
 	if err != nil {
