@@ -167,6 +167,7 @@ var values = map[string]struct {
 	"PDS_PROXY_MAX_RESPONSE_SIZE":       {"10485760", []string{mark}},
 	"PDS_MOD_SERVICE_DID":               {"did:plc:ar7c4by46qjdydhdevvrndac", []string{mark}},
 	"PDS_RATE_LIMITS_ENABLED":           {"true", []string{mark}},
+	"PDS_ADMIN_LISTEN":                  {"127.0.0.1:9100", []string{mark, mark + ":0", "9100"}},
 	"PDS_RATE_LIMIT_BYPASS_KEY":         {"x", nil},
 	"PDS_RATE_LIMIT_BYPASS_IPS":         {"203.0.113.7, 2001:db8::/32", []string{mark, "203.0.113.7/33"}},
 	"PDS_DISABLE_SSRF_PROTECTION":       {"true", []string{mark}},
