@@ -128,6 +128,7 @@ func (s *Server) deleteAccountNow(ctx context.Context, did syntax.DID, by cause,
 	})
 	if err == nil {
 		s.forgetIdentity(ctx, did, gone.Handle)
+		s.forgetConsents(ctx, did)
 	}
 	return err
 }

@@ -140,7 +140,21 @@ func (s *Server) deactivate(ctx context.Context, did syntax.DID, deleteAfter tim
 		}
 		return s.scheduleDeletion(tx, a)
 	}, announceStatus(by))
+	if err == nil && dropCredentials {
+		s.forgetConsents(ctx, did)
+	}
 	return err
+}
+
+// forgetConsents removes what an account has agreed to that apps may do, after
+// its sessions have ended.
+func (s *Server) forgetConsents(ctx context.Context, did syntax.DID) {
+	if s.oauth == nil {
+		return
+	}
+	if err := s.oauth.Forget(context.WithoutCancel(ctx), did); err != nil {
+		s.log.WarnContext(ctx, "what an account had agreed to was not forgotten", "did", did, "error", err)
+	}
 }
 
 // takeDown takes an account down under a reference, or, with an empty one,

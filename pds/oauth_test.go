@@ -20,9 +20,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/pds/pdstest"
+	"github.com/pdskit/pdskit/storage"
 )
 
 // person is a browser together with the app that it signs in to: a program in
@@ -480,5 +482,41 @@ func TestOAuthOff(t *testing.T) {
 	wantError(t, err, 400, "InvalidToken")
 	if srv.OAuth() != nil {
 		t.Error("there is an authorization server")
+	}
+}
+
+// What somebody has agreed to goes with the account, and when it is deactivated
+// by an app or in the account manager.
+func TestOAuthConsentsAreForgotten(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t)
+	a := srv.CreateAccount("alice")
+	consents := func() (n int) {
+		t.Helper()
+		ok(t, srv.Config.Store.View(t.Context(), func(tx storage.Tx) error {
+			docs, err := tx.ScanDocs("oauth-consent", storage.Scan{Limit: 10})
+			n = len(docs)
+			return err
+		}))
+		return n
+	}
+	// As the pages store it; a program in development is asked each time.
+	agree := func() {
+		t.Helper()
+		ok(t, srv.Config.Store.Update(t.Context(), func(tx storage.Tx) error {
+			_, err := tx.PutDoc(storage.Doc{Kind: "oauth-consent", Key: string(a.DID) + "/" + string(a.DID) + "/client", Value: []byte("{}")})
+			return err
+		}))
+	}
+	agree()
+	ok(t, srv.DeactivateAccount(t.Context(), a.DID, time.Time{}, pds.By{Actor: a.DID}))
+	if n := consents(); n != 0 {
+		t.Errorf("%d consents of an account that was deactivated", n)
+	}
+	ok(t, srv.ActivateAccount(t.Context(), a.DID, pds.By{Actor: a.DID}))
+	agree()
+	ok(t, srv.DeleteAccount(t.Context(), a.DID, pds.By{Actor: a.DID}))
+	if n := consents(); n != 0 {
+		t.Errorf("%d consents of an account that was deleted", n)
 	}
 }
