@@ -57,9 +57,17 @@ type crowd struct {
 	mu        sync.Mutex // guards following field
 	latencies []time.Duration
 
+	present  atomic.Int64 // subscribers that get messages
+	ready    atomic.Int64 // those that know that all are present
 	received atomic.Int64
 	reading  sync.WaitGroup
 }
+
+// Texts of messages that are not counted.
+const (
+	whoIsThere = "who is there?"
+	allAre     = "all are"
+)
 
 func newCrowd(t *testing.T) *crowd {
 	t.Helper()
@@ -105,6 +113,7 @@ func (c *crowd) join() {
 	c.Helper()
 	conn, r := c.open()
 	c.reading.Go(func() {
+		present := false
 		for {
 			opcode, frame, err := readServerFrame(r)
 			if err != nil {
@@ -126,6 +135,17 @@ func (c *crowd) join() {
 			if err := json.Unmarshal(frame, &m); err != nil || !strings.HasSuffix(m.Payload.Type, "#message") {
 				c.Errorf("frame %s, %v", frame, err)
 				return
+			}
+			switch m.Payload.Data.Text {
+			case whoIsThere:
+				if !present {
+					present = true
+					c.present.Add(1)
+				}
+				continue
+			case allAre:
+				c.ready.Add(1)
+				continue
 			}
 			late := time.Since(time.UnixMicro(m.Payload.Data.At))
 			c.mu.Lock()
@@ -153,6 +173,33 @@ func readServerFrame(r *bufio.Reader) (opcode byte, frame []byte, err error) {
 	frame = make([]byte, size)
 	_, err = io.ReadFull(r, frame)
 	return head[0] & 0x0f, frame, err
+}
+
+// gather waits until all subscribers get messages: a handshake is over before
+// the subscription has begun.
+func (c *crowd) gather(subscribers int) {
+	c.Helper()
+	ctx, cancel := context.WithTimeout(c.Context(), 2*time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for _, phase := range []struct {
+		text  string
+		count *atomic.Int64
+		again bool
+	}{{whoIsThere, &c.present, true}, {allAre, &c.ready, false}} {
+		for first := true; phase.count.Load() < int64(subscribers); first = false {
+			if first || phase.again {
+				_, err := c.srv.Live().Publish(ctx, roomTopic, stamped{time.Now().UnixMicro(), phase.text})
+				ok(c, err)
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				c.Fatalf("%d of %d subscribers get messages", phase.count.Load(), subscribers)
+			}
+		}
+	}
 }
 
 // run publishes at a rate and waits until everybody has everything. It returns
@@ -204,6 +251,7 @@ func TestCrowd(t *testing.T) {
 	for range subscribers {
 		c.join()
 	}
+	c.gather(subscribers)
 	c.run(subscribers, rate/2, rate) // to warm up
 	before, heapBefore := c.run(subscribers, messages, rate)
 	conn, _ := c.open()

@@ -55,14 +55,20 @@ func (q *Queue) Run(ctx context.Context) {
 // either. Jobs that fail are due again later.
 func (q *Queue) RunDue(ctx context.Context) (runs int, err error) {
 	for {
-		_, changed := q.state()
+		before, changed := q.state()
 		n, err := q.dispatch(ctx)
 		runs += n
 		if err != nil {
 			return runs, err
 		}
-		if running, _ := q.state(); n == 0 && running == 0 {
+		// A job that was put again while it ran was passed over: look once more
+		// when nothing runs.
+		running, _ := q.state()
+		switch {
+		case n == 0 && before == 0 && running == 0:
 			return runs, nil
+		case running == 0:
+			continue
 		}
 		select {
 		case <-changed:
