@@ -3,8 +3,6 @@ package pds
 import (
 	"context"
 	"errors"
-	"fmt"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -90,40 +88,11 @@ func (s *Server) groupsOf(ctx context.Context, lister GroupLister, actor syntax.
 	})
 }
 
-// askDelegation calls a function of the Delegation, about an account, for no
-// longer than it may take. Its panics are errors.
+// askDelegation calls a function of the Delegation, about an account.
 func askDelegation[T any](ctx context.Context, s *Server, about syntax.DID, ask func(context.Context, *State) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Limits.PolicyTime)
-	defer cancel()
-	type answer struct {
-		value T
-		err   error
-	}
-	st := newState(ctx, s)
-	st.readOnly = true
-	done := make(chan answer, 1)
-	go func() {
-		var a answer
-		defer func() {
-			if v := recover(); v != nil {
-				s.log.ErrorContext(ctx, "a delegation panicked", "did", about, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-				a = answer{err: fmt.Errorf("pds: the delegation panicked: %v", v)}
-			}
-			done <- a
-		}()
-		a.value, a.err = ask(ctx, st)
-	}()
-	defer st.close()
-	select {
-	case a := <-done:
-		return a.value, a.err
-	case <-ctx.Done():
-		var none T
-		if err := context.Cause(ctx); errors.Is(err, context.Canceled) {
-			return none, err
-		}
-		return none, errPolicyTime()
-	}
+	call := extensionCall{what: "delegation", about: about, limit: s.cfg.Limits.PolicyTime, readOnly: true}
+	value, _, err := callExtension(ctx, s, call, ask)
+	return value, err
 }
 
 // permit returns what the caller of a method may do for an account that is not

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net/http"
-	"runtime/debug"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 	"github.com/ipfs/go-cid"
@@ -169,10 +167,6 @@ type StatusChange struct {
 	Handle syntax.Handle
 }
 
-func errPolicyTime() *xrpc.Error {
-	return xrpc.NewError(http.StatusServiceUnavailable, "PolicyTimeout", "The server's rules for this account did not answer in time")
-}
-
 // askPolicy asks the configured policy about a change. It returns the State
 // whose changes belong to it, closed, or nil without a policy; or the error
 // that denies it. storage.ErrConflict says that the policy decided on state
@@ -188,34 +182,15 @@ func (s *Server) askPolicy(ctx context.Context, w *Write) (*State, error) {
 	if w.Import != nil {
 		limit = s.cfg.Limits.ImportPolicyTime
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	state := newState(ctx, s)
-	state.readOnly = w.Status != nil && w.Status.Action.early()
-	w.State, w.Caller = state, xrpc.CallerFrom(ctx)
-	answer := make(chan error, 1)
-	go func() {
-		defer s.inPolicy.Delete(w.Account)
-		defer func() {
-			if v := recover(); v != nil {
-				s.log.ErrorContext(ctx, "a policy panicked", "did", w.Account, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-				answer <- fmt.Errorf("pds: the policy panicked: %v", v)
-			}
-		}()
-		answer <- s.cfg.Policy.Check(ctx, w)
-	}()
-	var err error
-	select {
-	case err = <-answer:
-		state.close()
-	case <-ctx.Done():
-		state.close()
-		if err := context.Cause(ctx); errors.Is(err, context.Canceled) {
-			return nil, err
-		}
-		s.log.WarnContext(ctx, "a policy took too long", "did", w.Account, "limit", limit)
-		return nil, errPolicyTime()
+	call := extensionCall{
+		what: "policy", about: w.Account, limit: limit, readOnly: w.Status != nil && w.Status.Action.early(),
+		returned: func() { s.inPolicy.Delete(w.Account) },
 	}
+	w.Caller = xrpc.CallerFrom(ctx)
+	_, state, err := callExtension(ctx, s, call, func(ctx context.Context, st *State) (struct{}, error) {
+		w.State = st
+		return struct{}{}, s.cfg.Policy.Check(ctx, w)
+	})
 	if err == nil {
 		return state, state.failed
 	}

@@ -405,6 +405,18 @@ func TestPolicyThatMisbehaves(t *testing.T) {
 	}
 }
 
+// Once a write is answered its account is free again: one that follows at once
+// is never told that the policy is still busy.
+func TestPolicyIsDoneWhenItsWriteIs(t *testing.T) {
+	t.Parallel()
+	srv := withPolicy(t, func(context.Context, *pds.Write) error { return nil })
+	a := srv.CreateAccount("alice")
+	for i := range 300 {
+		_, err := write(t, a, putRecord, map[string]any{"collection": noteCollection, "rkey": "one", "record": map[string]any{"text": fmt.Sprint(i)}})
+		ok(t, err)
+	}
+}
+
 func exportCAR(t *testing.T, a *pdstest.Account) []byte {
 	t.Helper()
 	car, err := a.PDS.Call(t.Context(), "GET", "com.atproto.sync.getRepo", url.Values{"did": {string(a.DID)}}, nil, nil)

@@ -1,0 +1,71 @@
+package pds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"github.com/pdskit/pdskit/xrpc"
+)
+
+func errPolicyTime() *xrpc.Error {
+	return xrpc.NewError(http.StatusServiceUnavailable, "PolicyTimeout", "The server's rules for this account did not answer in time")
+}
+
+// extensionCall says how code of the embedder is called.
+type extensionCall struct {
+	what     string     // for the log
+	about    syntax.DID // the account that waits for it
+	limit    time.Duration
+	readOnly bool // the State
+
+	// returned, if not nil, is called when the code has returned, which may be
+	// after its time, and before anybody gets its answer.
+	returned func()
+}
+
+// callExtension calls code of the embedder and returns its answer and its State,
+// closed. A panic is an error; one that takes too long gives errPolicyTime and
+// goes on alone.
+func callExtension[T any](ctx context.Context, s *Server, c extensionCall, fn func(context.Context, *State) (T, error)) (T, *State, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.limit)
+	defer cancel()
+	st := newState(ctx, s)
+	st.readOnly = c.readOnly
+	defer st.close()
+	type answer struct {
+		value T
+		err   error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		var a answer
+		defer func() {
+			if v := recover(); v != nil {
+				s.log.ErrorContext(ctx, "a "+c.what+" panicked", "did", c.about, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+				a = answer{err: fmt.Errorf("pds: the %s panicked: %v", c.what, v)}
+			}
+			if c.returned != nil {
+				c.returned()
+			}
+			done <- a
+		}()
+		a.value, a.err = fn(ctx, st)
+	}()
+	select {
+	case a := <-done:
+		return a.value, st, a.err
+	case <-ctx.Done():
+		var none T
+		if err := context.Cause(ctx); errors.Is(err, context.Canceled) {
+			return none, st, err
+		}
+		s.log.WarnContext(ctx, "a "+c.what+" took too long", "did", c.about, "limit", c.limit)
+		return none, st, errPolicyTime()
+	}
+}
