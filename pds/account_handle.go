@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	atid "github.com/bluesky-social/indigo/atproto/identity"
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"github.com/pdskit/pdskit/identity"
@@ -138,30 +139,15 @@ func (s *Server) releaseHandle(ctx context.Context, did syntax.DID, h syntax.Han
 	return s.store.Update(ctx, func(tx storage.Tx) error { return dropHandleHold(tx, did, h) })
 }
 
-// publishHandle puts a handle into the account's identity, or checks that it
-// is there if the identity is not the server's to change.
+// publishHandle puts a handle into the account's identity, or checks that it is
+// there.
 func (s *Server) publishHandle(ctx context.Context, did syntax.DID, h syntax.Handle) error {
-	if did.Method() == "plc" {
-		ctx, cancel := context.WithTimeout(ctx, registryTimeout)
-		defer cancel()
-		err := s.cfg.Registry.Update(ctx, did, func(op *identity.Operation) error {
-			op.SetHandle(h)
+	return s.publishIdentity(ctx, did,
+		func(op *identity.Operation) { op.SetHandle(h) },
+		func(id *atid.Identity) error {
+			if declared, err := id.DeclaredHandle(); err != nil || declared.Normalize() != h {
+				return xrpc.InvalidRequest("DID is not properly configured for handle")
+			}
 			return nil
 		})
-		if err != nil {
-			return plcFailure(err)
-		}
-		return nil
-	}
-	if s.servesDocument(did) {
-		return nil // it says what the account says
-	}
-	id, err := s.cfg.Directory.Refresh(ctx, did)
-	if err != nil {
-		return xrpc.InvalidRequest("Could not resolve DID").WithCause(err)
-	}
-	if declared, err := id.DeclaredHandle(); err != nil || declared.Normalize() != h {
-		return xrpc.InvalidRequest("DID is not properly configured for handle")
-	}
-	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	atid "github.com/bluesky-social/indigo/atproto/identity"
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"github.com/pdskit/pdskit/identity"
@@ -191,13 +192,26 @@ func (s *Server) storeSigningKey(ctx context.Context, w *writer, next *reservedK
 }
 
 // publishSigningKey puts a key into the account's identity, or checks that it
-// is there if the identity is not the server's to change.
+// is there.
 func (s *Server) publishSigningKey(ctx context.Context, did syntax.DID, key string) error {
+	return s.publishIdentity(ctx, did,
+		func(op *identity.Operation) { op.VerificationMethods[identity.KeyAtproto] = key },
+		func(id *atid.Identity) error {
+			if named, err := id.PublicKey(); err != nil || named.DIDKey() != key {
+				return xrpc.InvalidRequest("DID document does not name the signing key")
+			}
+			return nil
+		})
+}
+
+// publishIdentity changes the identity of an account; one that is not the
+// server's to change it resolves and checks instead.
+func (s *Server) publishIdentity(ctx context.Context, did syntax.DID, change func(*identity.Operation), check func(*atid.Identity) error) error {
 	if did.Method() == "plc" {
 		ctx, cancel := context.WithTimeout(ctx, registryTimeout)
 		defer cancel()
 		err := s.cfg.Registry.Update(ctx, did, func(op *identity.Operation) error {
-			op.VerificationMethods[identity.KeyAtproto] = key
+			change(op)
 			return nil
 		})
 		if err != nil {
@@ -212,10 +226,7 @@ func (s *Server) publishSigningKey(ctx context.Context, did syntax.DID, key stri
 	if err != nil {
 		return xrpc.InvalidRequest("Could not resolve DID").WithCause(err)
 	}
-	if named, err := id.PublicKey(); err != nil || named.DIDKey() != key {
-		return xrpc.InvalidRequest("DID document does not name the signing key")
-	}
-	return nil
+	return check(id)
 }
 
 // finishKeyChanges is the task that completes changes of signing keys that a
