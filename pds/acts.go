@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -63,14 +62,11 @@ func actKey(account syntax.DID, number int64) string {
 // are remembered for Limits.ActAge, the newest Limits.ActEntries of each
 // account, and leave with it.
 func (s *Server) Acts(ctx context.Context, account syntax.DID, q ActQuery) ([]Act, error) {
-	kind, limit := docAct, min(q.Limit, maxJobPage)
+	kind := docAct
 	if q.Refused {
 		kind = docRefusal
 	}
-	if limit <= 0 {
-		limit = defaultJobPage
-	}
-	scan := storage.Scan{From: string(account) + "/", To: string(account) + "/" + actLast, Reverse: true, Limit: limit}
+	scan := storage.Scan{From: string(account) + "/", To: string(account) + "/" + actLast, Reverse: true, Limit: pageLimit(q.Limit)}
 	if q.Before > 0 {
 		scan.To = actKey(account, q.Before)
 	}
@@ -134,13 +130,6 @@ func (s *Server) newAct(ctx context.Context, b *Batch) *Act {
 		Time: s.clock.Now().UTC().Truncate(time.Millisecond), Account: b.Account, Actor: b.Actor,
 		Client: cutText(b.Client), Method: xrpc.MethodFrom(ctx),
 	}
-}
-
-func cutText(text string) string {
-	if len(text) > MaxAuditText {
-		return strings.ToValidUTF8(text[:MaxAuditText], "")
-	}
-	return text
 }
 
 // writesOf lists what a batch did.

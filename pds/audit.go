@@ -52,6 +52,14 @@ type AuditEntry struct {
 // MaxAuditText is the length of the longest text of an AuditEntry, in bytes.
 const MaxAuditText = 1000
 
+// cutText cuts a text that is too long for an entry.
+func cutText(text string) string {
+	if len(text) > MaxAuditText {
+		return strings.ToValidUTF8(text[:MaxAuditText], "")
+	}
+	return text
+}
+
 // docAudit is the kind of the documents that hold the audit log: by number an
 // AuditEntry, and under auditLast the last number that was given.
 const (
@@ -108,9 +116,7 @@ func (s *Server) beginAudit(ctx context.Context, e *AuditEntry) error {
 		e.Action = xrpc.MethodFrom(ctx)
 	}
 	for _, text := range []*string{&e.Actor, &e.Client, &e.Address, &e.Action, &e.Subject, &e.Detail} {
-		if len(*text) > MaxAuditText {
-			*text = strings.ToValidUTF8((*text)[:MaxAuditText], "")
-		}
+		*text = cutText(*text)
 	}
 	e.Time, e.Result = s.clock.Now().UTC().Truncate(time.Millisecond), ""
 	return s.store.Update(ctx, func(tx storage.Tx) error {

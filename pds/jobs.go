@@ -82,11 +82,19 @@ type JobQuery struct {
 	Limit int // at most 1,000; zero: 100
 }
 
-// Limits of JobQuery.Limit.
+// Lengths of the pages in which jobs and acts are listed.
 const (
-	defaultJobPage = 100
-	maxJobPage     = 1000
+	defaultPage = 100
+	maxPage     = 1000
 )
+
+// pageLimit is the length of a page of which so many entries were asked for.
+func pageLimit(asked int) int {
+	if asked <= 0 {
+		return defaultPage
+	}
+	return min(asked, maxPage)
+}
 
 // HandleJobs adds the handler of a kind of jobs. It panics if the kind has no
 // dot or has a handler already. Call it before Run; jobs of a kind without a
@@ -154,10 +162,7 @@ func (s *Server) CancelJob(ctx context.Context, kind, name string) error {
 // Jobs lists jobs, those of the server itself included: what waits, what runs,
 // and what was given up. Jobs that were given up are kept for 30 days.
 func (s *Server) Jobs(ctx context.Context, q JobQuery) ([]JobInfo, error) {
-	query := jobs.Query{Dead: q.Dead, Limit: min(q.Limit, maxJobPage)}
-	if q.Limit <= 0 {
-		query.Limit = defaultJobPage
-	}
+	query := jobs.Query{Dead: q.Dead, Limit: pageLimit(q.Limit)}
 	if q.AfterKind != "" {
 		query.After = q.AfterKind + "/" + q.AfterName
 	}

@@ -434,7 +434,7 @@ func (st *State) overlay(docs []storage.Doc, kind string, s storage.Scan, limit 
 
 // confirm returns storage.ErrConflict if something that was read has changed.
 func (st *State) confirm() error {
-	if len(st.reads)+len(st.scans) == 0 || st.readOnly && st.tx != nil {
+	if len(st.reads)+len(st.scans) == 0 {
 		return nil
 	}
 	return st.s.store.View(st.ctx, func(tx storage.Tx) error { return st.unchanged(tx) })

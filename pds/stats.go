@@ -91,8 +91,8 @@ func (s *Server) Stats(ctx context.Context) (*Stats, error) {
 
 func (s *Server) countJobs(ctx context.Context, st *Stats) error {
 	for _, dead := range []bool{false, true} {
-		q := jobs.Query{Dead: dead, Limit: maxJobPage}
-		for range MaxCountedJobs / maxJobPage {
+		q := jobs.Query{Dead: dead, Limit: maxPage}
+		for range MaxCountedJobs / maxPage {
 			page, err := s.jobs.List(ctx, q)
 			if err != nil {
 				return err
