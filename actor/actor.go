@@ -193,6 +193,11 @@ func (a *Actors[S]) Do(ctx context.Context, id string, fn func(c *Call[S]) error
 		act.valid, act.encoded = true, next
 		return true, nil
 	})
+	return callError(err)
+}
+
+// callError gives the errors of lanes the names of this package.
+func callError(err error) error {
 	switch {
 	case errors.Is(err, lane.ErrFull):
 		return ErrBusy
@@ -257,11 +262,12 @@ func (a *Actors[S]) Delete(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return err
 	}
-	return a.lanes.Do(ctx, id, func(ctx context.Context, _ *activation[S]) (bool, error) {
+	err := a.lanes.Do(ctx, id, func(ctx context.Context, _ *activation[S]) (bool, error) {
 		return false, a.sys.srv.Update(ctx, func(st *pds.State) error {
 			return errors.Join(st.Delete(a.document(id)), st.CancelJob(a.alarmKind(), id))
 		})
 	})
+	return callError(err)
 }
 
 // runAlarm carries an alarm out. The job goes away with the transaction that

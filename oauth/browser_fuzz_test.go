@@ -42,12 +42,12 @@ func FuzzPages(f *testing.F) {
 	f.Fuzz(func(t *testing.T, path byte, query, body string) {
 		address := issuer + paths[int(path)%len(paths)] + "?" + query
 		if _, err := url.Parse(address); err != nil || strings.ContainsAny(query, " \r\n\x00") {
-			t.Skip()
+			return // no address that a browser sends
 		}
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			r, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(body+"&csrf="+token))
 			if err != nil {
-				t.Skip()
+				return
 			}
 			r.RemoteAddr = "192.0.2.1:1"
 			r.Header.Set("Origin", issuer)
