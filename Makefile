@@ -57,17 +57,7 @@ $(GOLANGCI):
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (2s)
-	@targets=$$(go test -list '^Fuzz' $(PKG) | awk '/^Fuzz/ { name[++n] = $$1 } /^ok/ { for (i = 1; i <= n; i++) print $$2, name[i]; n = 0 }'); \
-	[[ -n $$targets ]] || { echo 'no fuzz targets found'; exit 1; }; \
-	while read -r pkg name; do \
-		echo "$$pkg $$name"; \
-		for try in 1 2 3; do \
-			if out=$$(go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$pkg" 2>&1 </dev/null); then echo "$$out"; break; fi; \
-			echo "$$out"; \
-			if [[ $$try == 3 || $$out != *'context deadline exceeded'* || $$out == *'Failing input written'* ]]; then exit 1; fi; \
-			echo 'the end of FUZZTIME was taken for a failure: once more'; \
-		done; \
-	done <<<"$$targets"
+	.ci/fuzz $(FUZZTIME) $(PKG)
 
 .PHONY: bench
 bench: ## the benchmarks; BENCH and PKG choose some

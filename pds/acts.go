@@ -161,7 +161,7 @@ func (s *Server) noteRefusal(ctx context.Context, account syntax.DID, c *xrpc.Ca
 	if _, refused := errors.AsType[*xrpc.Error](cause); !refused {
 		return // nobody has decided anything
 	}
-	if state, err := s.refreshes.Take(ctx, "act-refusal", string(account), 1, refusalLimit); err == nil && !state.Allowed {
+	if state, err := s.seldom.Take(ctx, "act-refusal", string(account), 1, refusalLimit); err == nil && !state.Allowed {
 		return
 	}
 	act := Act{

@@ -64,7 +64,7 @@ type Server struct {
 	imports   chan struct{}    // one element for each import that runs
 	importing sync.Map         // of syntax.DID: the accounts whose imports run
 	inPolicy  sync.Map         // of syntax.DID: the accounts about which the policy is being asked
-	refreshes xrpc.Limiter     // of lookups that a bad signature causes
+	seldom    xrpc.Limiter     // of work that strangers can cause: lookups after bad signatures, notes of refusals
 	calls     *callSlots       // of other services
 	merges    *callSlots       // of answers that are merged
 	lexicons  *foreignLexicons // nil: nobody can be asked
@@ -91,7 +91,7 @@ func New(cfg Config) (*Server, error) {
 		passwords: newPasswordHasher(cfg.Limits),
 		exports:   newSpoolPool(cfg.Limits.Exports, cfg.Limits.SpoolMemory, cfg.Limits.SpoolDisk),
 		imports:   make(chan struct{}, cfg.Limits.Imports),
-		refreshes: xrpc.NewMemoryLimiter(cfg.Clock.Now, maxRefreshedDIDs),
+		seldom:    xrpc.NewMemoryLimiter(cfg.Clock.Now, maxRefreshedDIDs),
 		merges:    newCallSlots(maxMerges, maxMergesEach),
 		calls:     newCallSlots(cfg.Limits.ProxyCalls, cfg.Limits.ProxyCallsEach),
 	}

@@ -220,7 +220,7 @@ func (s *Server) verifyServiceSignature(ctx context.Context, t *jwt, did syntax.
 		return nil
 	}
 	// The key may be a new one: look again, but not at every bad signature.
-	allowed, err := s.refreshes.Take(ctx, "service-key", string(did), 1, refreshLimit)
+	allowed, err := s.seldom.Take(ctx, "service-key", string(did), 1, refreshLimit)
 	if err == nil && allowed.Allowed {
 		if ident, err = s.cfg.Directory.Refresh(ctx, did); err != nil {
 			return issuerFailure(err)
