@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
-	"github.com/ipfs/go-cid"
 
 	"github.com/pdskit/pdskit/oauth/scope"
 	"github.com/pdskit/pdskit/pds"
@@ -113,76 +112,6 @@ func (h *house) acts(refused bool) (out []string) {
 		out = append(out, s)
 	}
 	return out
-}
-
-// What Alice grants to her apps does not reach a group that she moderates, by
-// any path.
-func TestDelegationDoorsAreShut(t *testing.T) {
-	t.Parallel()
-	h := newHouse(t)
-	alice := h.CreateAccount("alice")
-	h.role(alice.DID, "repo:*", "blob:*/*")
-	app := newPerson(t, h.PDS, "atproto repo:* blob:*/* transition:generic transition:chat.bsky")
-	app.signIn(alice)
-	var appPassword struct{ Password string }
-	ok(t, post(t, h.PDS, "com.atproto.server.createAppPassword", "Bearer "+alice.Access, map[string]any{"name": "x", "privileged": true}, &appPassword))
-	var byApp struct{ AccessJwt string }
-	ok(t, post(t, h.PDS, "com.atproto.server.createSession", "", map[string]any{"identifier": alice.DID, "password": appPassword.Password}, &byApp))
-
-	record := map[string]any{"repo": h.group.DID, "collection": noteCollection, "rkey": "x", "record": map[string]any{}}
-	batch := map[string]any{"repo": h.group.DID, "writes": []map[string]any{{"$type": applyWrites + "#create", "collection": noteCollection, "value": map[string]any{}}}}
-	for _, method := range []struct {
-		name string
-		in   map[string]any
-	}{{"createRecord", record}, {"putRecord", record}, {"deleteRecord", record}, {"applyWrites", batch}} {
-		own, alias := "com.atproto.repo."+method.name, aliasName+"."+method.name
-		for name, auth := range map[string]string{"a session": alice.Access, "an app password": byApp.AccessJwt} {
-			if err := post(t, h.PDS, own, "Bearer "+auth, method.in, nil); true {
-				t.Run(own+" by "+name, func(t *testing.T) { wantError(t, err, 403, "ActorNotPermitted") })
-			}
-		}
-		t.Run(own+" by OAuth", func(t *testing.T) {
-			wantError(t, app.call("POST", own, nil, method.in, nil), 403, "ActorNotPermitted")
-		})
-		t.Run(alias+" by OAuth", func(t *testing.T) {
-			wantError(t, app.call("POST", alias, nil, method.in, nil), 403, "ScopeMissingError")
-		})
-		t.Run(alias+" by an app password", func(t *testing.T) {
-			wantError(t, post(t, h.PDS, alias, "Bearer "+byApp.AccessJwt, method.in, nil), 403, "ActorNotPermitted")
-		})
-		t.Run("a token for "+alias, func(t *testing.T) {
-			params := url.Values{"aud": {h.serviceDID()}, "lxm": {alias}}
-			wantError(t, get(t, h.PDS, "com.atproto.server.getServiceAuth", "Bearer "+byApp.AccessJwt, params, nil), 403, "ActorNotPermitted")
-			wantError(t, app.call("GET", "com.atproto.server.getServiceAuth", params, nil, nil), 403, "ScopeMissingError")
-		})
-		t.Run("a token for "+own, func(t *testing.T) {
-			params := url.Values{"aud": {h.serviceDID()}, "lxm": {own}}
-			wantError(t, get(t, h.PDS, "com.atproto.server.getServiceAuth", "Bearer "+byApp.AccessJwt, params, nil), 403, "ActorNotPermitted")
-			wantError(t, app.call("GET", "com.atproto.server.getServiceAuth", params, nil, nil), 403, "ScopeMissingError")
-			// Even a full session's token does not open what is not configured.
-			wantError(t, post(t, h.PDS, own, h.serviceToken(alice, own), method.in, nil), 403, "ActorNotPermitted")
-		})
-		t.Run("a proxy header that points here, "+own, func(t *testing.T) {
-			for _, auth := range []string{alice.Access, byApp.AccessJwt} {
-				header := http.Header{"Authorization": {"Bearer " + auth}, "Atproto-Proxy": {h.serviceDID() + "#atproto_pds"}}
-				_, err := h.Call(t.Context(), "POST", own, nil, header, method.in)
-				wantError(t, err, 403, "ActorNotPermitted")
-			}
-		})
-	}
-	// Nobody acts for somebody who has given no rights.
-	bob := h.CreateAccount("bob")
-	err := post(t, h.PDS, aliasName+".createRecord", "Bearer "+bob.Access, record, nil)
-	wantError(t, err, 403, "ActorNotPermitted")
-	record["repo"] = alice.DID
-	wantError(t, post(t, h.PDS, aliasName+".createRecord", "Bearer "+bob.Access, record, nil), 403, "ActorNotPermitted")
-	wantError(t, post(t, h.PDS, aliasName+".createRecord", "Bearer "+alice.Access, record, nil), 403, "ActorNotPermitted")
-	if n := h.notes(); n != 0 || len(h.acts(false)) != 0 {
-		t.Errorf("%d notes", n)
-	}
-	if refused := h.acts(true); len(refused) == 0 {
-		t.Error("no refusal was remembered")
-	}
 }
 
 // A member with an account elsewhere writes by the aliases.
@@ -293,21 +222,6 @@ func TestDelegationBlobs(t *testing.T) {
 	mustUpload(t, alice, "text/plain", "private")
 	wantError(t, publish(alice, "text/plain", "private"), 400, "BlobNotFound")
 	wantError(t, publish(carol, "text/plain", "private"), 400, "BlobNotFound")
-	// One of the group that is not public, as in a private room.
-	ok(t, put(carol, "text/plain", "secret"))
-	ok(t, h.Config.Store.Update(t.Context(), func(tx storage.Tx) error {
-		c, err := cid.Decode(rawCID("secret"))
-		if err != nil {
-			return err
-		}
-		b, err := tx.Blob(h.group.DID, c)
-		if err != nil {
-			return err
-		}
-		b.Temporary = false
-		return tx.PutBlob(b)
-	}))
-	wantError(t, publish(alice, "text/plain", "secret"), 400, "BlobNotFound")
 }
 
 func TestDelegationThatMisbehaves(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 
 // openHouse is a house whose members can sign in as the group. groups says which
 // groups there are, nil for the own one.
-func newOpenHouse(t *testing.T, groups func(context.Context, *pds.State, syntax.DID) ([]syntax.DID, error)) (*house, *pdstest.Account) {
+func newOpenHouse(t *testing.T, groups func(context.Context, *pds.State, syntax.DID) ([]syntax.DID, error), adjust ...func(*pds.Config)) (*house, *pdstest.Account) {
 	t.Helper()
 	var h *house
 	if groups == nil {
@@ -30,7 +30,7 @@ func newOpenHouse(t *testing.T, groups func(context.Context, *pds.State, syntax.
 			return []syntax.DID{"did:plc:leftleftleftleftleftleft", h.group.DID}, err
 		}
 	}
-	h = newHouse(t, func(c *pds.Config) { c.Delegation = lister{c.Delegation, groups} })
+	h = newHouse(t, append(adjust, func(c *pds.Config) { c.Delegation = lister{c.Delegation, groups} })...)
 	return h, &pdstest.Account{PDS: h.PDS, DID: h.group.DID}
 }
 

@@ -37,6 +37,7 @@ type person struct {
 	nonce   string
 	scope   string
 	secret  string // the code verifier
+	proxy   string // the header atproto-proxy of calls
 	tokens  struct {
 		Access  string `json:"access_token"`
 		Refresh string `json:"refresh_token"`
@@ -277,6 +278,9 @@ func (p *person) call(method, nsid string, params url.Values, in, out any) error
 			r, err = http.NewRequestWithContext(p.t.Context(), method, address, bytes.NewReader(body))
 			ok(p.t, err)
 			h.Set("Content-Type", "application/json")
+		}
+		if p.proxy != "" {
+			h.Set("Atproto-Proxy", p.proxy)
 		}
 		r.Header = h
 		resp, err := http.DefaultClient.Do(r)

@@ -88,7 +88,7 @@ func (s *Server) mayActHere(c *xrpc.Caller, lxm, aud string) error {
 	switch {
 	case c.Kind == xrpc.KindOAuth:
 		return s.requireOwnRPC(c, lxm)
-	case (alias || isRecordWrite(lxm)) && sessionScope(c) != scopeAccess:
+	case (alias || lxm == "" || isRecordWrite(lxm)) && sessionScope(c) != scopeAccess:
 		return errActorNotPermitted()
 	}
 	return nil
