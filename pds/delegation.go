@@ -107,24 +107,16 @@ func (s *Server) permit(ctx context.Context, account syntax.DID, nsid string) (*
 }
 
 func (s *Server) permitted(ctx context.Context, c *xrpc.Caller, account syntax.DID, nsid string) (*scope.Set, error) {
-	if c == nil || s.cfg.Delegation == nil || c.Account == account || c.Account != c.Actor {
+	if c == nil || s.cfg.Delegation == nil || c.Account == account {
 		return nil, errActorNotPermitted()
 	}
-	switch c.Kind {
-	case xrpc.KindService:
+	if err := s.mayCallOwn(c, nsid); err != nil {
+		return nil, err
+	}
+	if c.Kind == xrpc.KindService {
 		if err := s.checkActingToken(ctx, c); err != nil {
 			return nil, err
 		}
-	case xrpc.KindSession:
-		if sessionScope(c) != scopeAccess {
-			return nil, errActorNotPermitted()
-		}
-	case xrpc.KindOAuth:
-		if err := s.requireOwnRPC(c, nsid); err != nil {
-			return nil, err
-		}
-	default:
-		return nil, errActorNotPermitted()
 	}
 	grant, err := s.grantOf(ctx, account, c.Actor)
 	if err == nil && grant == nil {
@@ -164,11 +156,12 @@ func (s *Server) requireOwnRPC(c *xrpc.Caller, nsid string) error {
 	if err != nil {
 		return err
 	}
-	aud := string(s.cfg.ServiceDID)
-	if set.Allows(scope.RPC{Method: nsid, Audience: aud}) {
-		return nil
+	for _, aud := range s.audiences() {
+		if set.Allows(scope.RPC{Method: nsid, Audience: aud}) {
+			return nil
+		}
 	}
-	return requireIn(set, scope.RPC{Method: nsid, Audience: aud + "#atproto_pds"})
+	return requireIn(set, scope.RPC{Method: nsid, Audience: string(s.cfg.ServiceDID) + "#atproto_pds"})
 }
 
 // requireIn returns the error for what a set does not allow.

@@ -49,8 +49,9 @@
 //
 // # Callers
 //
-// Rules of added methods look at the Kind of the caller: xrpc.Required(nil)
-// lets all of these in.
+// Methods that are called by people, here or on other servers, have the rule
+// [Server.OwnMethodRule]. Other rules of added methods look at the Kind of the
+// caller: xrpc.Required(nil) lets all of these in.
 //
 //   - KindSession and KindAppPassword: Account is an account of this server,
 //     which may be deactivated but is not taken down. Scopes has one of

@@ -125,6 +125,41 @@ func (st *State) DeleteTopic(topic string) error {
 	return st.also(0, func(tx storage.Docs) error { return live.Delete(tx, topic) }, topic)
 }
 
+// Topic returns a topic as it is stored, without what this State does to it, or
+// an error that matches live.ErrNotFound. Whoever publishes after that knows the
+// numbers of the entries: they begin with Info.Last+1, in the order of the calls
+// of Publish and Redact. Other transactions that publish on the topic conflict
+// with this one then.
+func (st *State) Topic(name string) (live.Info, error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.closed {
+		return live.Info{}, ErrStateClosed
+	}
+	var info live.Info
+	err := st.view(func(tx storage.Docs) (err error) {
+		info, err = live.Lookup(readDocs{tx, st}, name)
+		return err
+	})
+	return info, err
+}
+
+// readDocs are the documents of the store for code that reads a few of them for
+// a State, which takes note of what it read.
+type readDocs struct {
+	storage.Docs
+	st *State
+}
+
+func (r readDocs) GetDoc(kind, key string) (storage.Doc, error) {
+	d, err := r.Docs.GetDoc(kind, key)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return d, err
+	}
+	r.st.reads[docID{kind, key}] = d
+	return d, errors.Join(err, r.st.countReads(1))
+}
+
 // Publish appends a message to a topic together with the other changes, and
 // makes it known to subscribers once they are durable. data is what
 // live.EncodeData takes. If there is no such topic when the changes are

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -196,8 +197,19 @@ func (s *Server) parseServiceToken(token, nsid string) (*jwt, *serviceClaims, er
 }
 
 // isAudience reports whether a service token is meant for this server.
-func (s *Server) isAudience(aud string) bool {
-	return aud == string(s.cfg.ServiceDID) || aud == string(s.cfg.ServiceDID)+"#atproto_pds"
+func (s *Server) isAudience(aud string) bool { return slices.Contains(s.audiences(), aud) }
+
+// audiences are the names of this server as a service: its DID, and the entries
+// of its document that lead here.
+func (s *Server) audiences() []string {
+	did := string(s.cfg.ServiceDID)
+	out := []string{did, did + "#atproto_pds"}
+	for name, service := range s.cfg.DocumentServices {
+		if strings.TrimSuffix(service.Endpoint, "/") == s.public.String() {
+			out = append(out, did+"#"+name)
+		}
+	}
+	return out
 }
 
 // refreshLimit is how often a bad signature makes the server look up the
