@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Runs clients and consumers of others against our server: the official
-# TypeScript clients against the example server, OAuth clients with a browser,
-# and indigo's relay.
+# Runs clients, servers and consumers of others against our server: the
+# official TypeScript clients against the example server, alone and beside the
+# reference server, OAuth clients with a browser, and indigo's relay.
 #
-#   e2e/run.sh [clients|oauth|relay]...    all without an argument
+#   e2e/run.sh [clients|reference|oauth|relay]...    all without an argument
 #
 # Needs go, node and npm. A node that is too old is left alone: a newer one is
 # installed below this folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-readonly node_needed=22
+readonly node_needed=24
 
 # install PACKAGE-FOLDER: what its lock file says, unless that is there already.
 install() {
@@ -39,6 +39,14 @@ clients() {
 	PDSKIT_E2E_BIN=$PWD/bin node --test --test-reporter=spec --test-concurrency=3 clients/*.test.mjs
 }
 
+reference() {
+	CGO_ENABLED=0 go build -C .. -o e2e/bin/ ./e2e/plc ./examples/server
+	find_node
+	install clients
+	install reference
+	PDSKIT_E2E_BIN=$PWD/bin node --test --test-reporter=spec --test-concurrency=2 clients/reference/*.test.mjs
+}
+
 oauth() {
 	CGO_ENABLED=0 go build -C .. -o e2e/bin/ ./e2e/plc ./examples/server
 	CGO_ENABLED=0 go build -C .. -o e2e/bin/oauth-server ./e2e/oauth/server
@@ -56,7 +64,7 @@ relay() {
 
 parts=("$@")
 if ((${#parts[@]} == 0)); then
-	parts=(clients oauth relay)
+	parts=(clients reference oauth relay)
 	# Compiling the relay takes longest: begin while packages are installed.
 	relay -run '^$' >/dev/null 2>&1 &
 fi
@@ -64,8 +72,8 @@ fi
 failed=()
 for part in "${parts[@]}"; do
 	case $part in
-	clients | oauth | relay) ;;
-	*) echo "usage: e2e/run.sh [clients|oauth|relay]..." >&2; exit 2 ;;
+	clients | reference | oauth | relay) ;;
+	*) echo "usage: e2e/run.sh [clients|reference|oauth|relay]..." >&2; exit 2 ;;
 	esac
 	printf '\n--- %s\n' "$part"
 	# Not "... || failed+=": behind that, errors would not end the part.

@@ -8,7 +8,7 @@ import { createHmac, randomBytes } from 'node:crypto'
 import { createSocket } from 'node:dgram'
 import dns from 'node:dns/promises'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import http from 'node:http'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -49,10 +49,13 @@ export class World {
   }
 
   async stop() {
-    for (const server of this.servers) await server.stop()
-    this.plc.stdin.end()
-    await exited(this.plc)
-    this.nameserver?.close()
+    try {
+      for (const server of this.servers) await server.stop()
+    } finally {
+      this.plc.stdin.end()
+      await exited(this.plc)
+      this.nameserver?.close()
+    }
   }
 
   /** Fetches from the PLC directory, and from handles by the server of their domain. */
@@ -101,28 +104,14 @@ export class Server {
   log = []
 
   static async start(world, domain, env = {}) {
-    const s = new Server()
+    const s = new this()
     s.domain = domain
     s.port = await freePort()
     s.url = `http://localhost:${s.port}`
     s.dir = await mkdtemp(join(tmpdir(), 'pdskit-e2e-'))
-    s.env = {
-      PATH: process.env.PATH,
-      TMPDIR: tmpdir(),
-      PDS_DEV_MODE: 'true',
-      PDS_PORT: String(s.port),
-      PDS_DATA_DIRECTORY: join(s.dir, 'data'),
-      PDS_DID_PLC_URL: world.plcUrl,
-      PDS_SERVICE_HANDLE_DOMAINS: domain,
-      PDS_INVITE_REQUIRED: 'false',
-      PDS_RATE_LIMITS_ENABLED: 'false',
-      PDS_ENABLE_DID_DOC_WITH_SESSION: 'true',
-      PDS_BLOB_UPLOAD_LIMIT: '1000000',
-      PDS_JWT_SECRET: jwtSecret,
-      PDS_ADMIN_PASSWORD: adminPassword,
-      PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX: randomBytes(32).toString('hex'),
-      ...env,
-    }
+    await mkdir(s.dataDir)
+    s.plcUrl = world.plcUrl
+    s.env = { ...s.environment(), ...env }
     world.servers.push(s)
     await s.run()
     const { data } = await new AtpAgent({ service: s.url }).com.atproto.server.describeServer()
@@ -130,11 +119,43 @@ export class Server {
     return s
   }
 
+  /** The program and its arguments. */
+  command() {
+    return [join(bin, 'server')]
+  }
+
+  /** Where the server keeps everything. */
+  get dataDir() {
+    return join(this.dir, 'data')
+  }
+
+  environment() {
+    return {
+      PATH: process.env.PATH,
+      TMPDIR: tmpdir(),
+      PDS_DEV_MODE: 'true',
+      PDS_PORT: String(this.port),
+      PDS_DATA_DIRECTORY: this.dataDir,
+      PDS_DID_PLC_URL: this.plcUrl,
+      PDS_SERVICE_HANDLE_DOMAINS: this.domain,
+      PDS_INVITE_REQUIRED: 'false',
+      PDS_RATE_LIMITS_ENABLED: 'false',
+      PDS_ENABLE_DID_DOC_WITH_SESSION: 'true',
+      PDS_BLOB_UPLOAD_LIMIT: '1000000',
+      PDS_JWT_SECRET: jwtSecret,
+      PDS_ADMIN_PASSWORD: adminPassword,
+      PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX: randomBytes(32).toString('hex'),
+    }
+  }
+
   /** Starts the process and waits until it serves. */
   async run() {
-    this.process = spawn(join(bin, 'server'), { env: this.env, stdio: ['ignore', 'inherit', 'pipe'] })
+    const [program, ...args] = this.command()
+    this.process = spawn(program, args, { env: this.env, stdio: ['ignore', 'pipe', 'pipe'] })
     process.once('exit', () => this.process.kill('SIGKILL'))
-    createInterface(this.process.stderr).on('line', (line) => this.log.push(line))
+    for (const output of [this.process.stdout, this.process.stderr]) {
+      createInterface(output).on('line', (line) => this.log.push(line))
+    }
     await until('the server serves', async () => {
       if (this.process.exitCode !== null) throw new Error(`the server ended:\n${this.log.join('\n')}`)
       const res = await fetch(`${this.url}/xrpc/_health`).catch(() => undefined)
@@ -147,8 +168,22 @@ export class Server {
     this.process.kill('SIGTERM')
     await exited(this.process)
     assert.equal(this.process.exitCode, 0, this.log.slice(-20).join('\n'))
-    const errors = this.log.filter((line) => line.includes('"level":"ERROR"'))
-    assert.deepEqual(errors, [])
+    assert.deepEqual(this.faults(), [])
+  }
+
+  /** The log's lines that are JSON. */
+  entries() {
+    return this.log.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line))
+  }
+
+  /** What the server logged as an error of its own. */
+  faults() {
+    return this.entries().filter((entry) => entry.level === 'ERROR')
+  }
+
+  /** The mail that the server would have sent, oldest first: it only logs it. */
+  mail() {
+    return this.entries().filter((entry) => entry.msg === 'mail')
   }
 
   async stop() {
@@ -176,15 +211,13 @@ export class Server {
   }
 
   /**
-   * The code in the newest mail to an address, which this server only logs. It
-   * waits for one that no test has read yet.
+   * The code in the newest mail to an address. It waits for one that no test
+   * has read yet.
    */
   async mailCode(address) {
     return until(`there is mail to ${address}`, () => {
-      const code = this.log
-        .filter((line) => line.startsWith('{'))
-        .map((line) => JSON.parse(line))
-        .filter((entry) => entry.msg === 'mail' && entry.to === address)
+      const code = this.mail()
+        .filter(({ to }) => to === address)
         .flatMap((mail) => mail.text.match(/\b[A-Z2-7]{5}-[A-Z2-7]{5}\b/) ?? [])
         .at(-1)
       if (!code || this.codesRead.has(code)) return undefined

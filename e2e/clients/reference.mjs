@@ -1,0 +1,44 @@
+// The reference server, as tests run it beside ours.
+
+import { join } from 'node:path'
+
+import { Server } from './world.mjs'
+
+const main = new URL('../reference/main.mjs', import.meta.url).pathname
+
+/**
+ * @atproto/pds in a process of its own, with the methods of Server. A test
+ * starts one in its world: await Reference.start(world, '.ref.test').
+ */
+export class Reference extends Server {
+  command() {
+    return [process.execPath, main]
+  }
+
+  environment() {
+    return {
+      ...super.environment(),
+      NODE_NO_WARNINGS: '1', // Node's SQLite calls itself experimental
+      PDS_HOSTNAME: 'localhost',
+      PDS_SERVICE_DID: `did:web:localhost%3A${this.port}`,
+      PDS_BLOBSTORE_DISK_LOCATION: join(this.dataDir, 'blobs'),
+      PDS_BLOBSTORE_DISK_TMP_LOCATION: join(this.dataDir, 'temp'),
+      // It logs the mail that it cannot send.
+      LOG_ENABLED: 'true',
+      LOG_LEVEL: 'debug',
+    }
+  }
+
+  /** The mail that the server would have sent, oldest first. */
+  mail() {
+    return this.entries()
+      .filter((entry) => entry.name === 'pds:mailer')
+      .map((entry) => JSON.parse(JSON.parse(entry.msg.slice(entry.msg.indexOf('\n'))).message))
+      .map(({ to, subject, html, text }) => ({ to: to[0].address, subject, text: text ?? html }))
+  }
+
+  /** It logs the mistakes of callers as errors as well: those have a status below 500. */
+  faults() {
+    return this.entries().filter((entry) => entry.level >= 50 && !(entry.status < 500))
+  }
+}
