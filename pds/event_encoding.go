@@ -22,10 +22,11 @@ const (
 )
 
 // An event is stored as it will be sent, except for its number and time, which
-// the store assigns. Both have a fixed width on the wire, so the body is
-// complete but for two holes: Body = offset of seq, offset of time (4 bytes
-// each, big-endian), room for the header of a frame, DAG-CBOR. A number takes
-// nine bytes, since all are above 2^32; a time is a string of 24 characters.
+// the store assigns. So the body is complete but for two holes: Body = offset
+// of seq, offset of time (4 bytes each, big-endian), room for the header of a
+// frame, DAG-CBOR. A time is a string of 24 characters. A number has room for
+// nine bytes, which all of our own take; those of events that came with the log
+// of another server may be shorter.
 
 const eventTimeLayout = "2006-01-02T15:04:05.000Z"
 
@@ -119,7 +120,7 @@ func eventFrame(ev *storage.Event) ([]byte, error) {
 		return nil, errEventBody
 	}
 	seqAt, timeAt := int(binary.BigEndian.Uint32(body)), int(binary.BigEndian.Uint32(body[4:]))
-	if seqAt < eventBodyOffset || timeAt < eventBodyOffset ||
+	if seqAt <= eventBodyOffset || timeAt < eventBodyOffset ||
 		seqAt+8 > len(body) || timeAt+len(eventTimeLayout) > len(body) {
 		return nil, errEventBody
 	}
@@ -127,10 +128,18 @@ func eventFrame(ev *storage.Event) ([]byte, error) {
 	if len(header) > eventBodyOffset {
 		return nil, errEventBody
 	}
-	binary.BigEndian.PutUint64(body[seqAt:], uint64(ev.Seq))
 	var text [2 * len(eventTimeLayout)]byte // AppendFormat needs room for nanoseconds
 	copy(body[timeAt:timeAt+len(eventTimeLayout)], ev.Time.UTC().AppendFormat(text[:0], eventTimeLayout))
-	start := eventBodyOffset - len(header)
+	start := eventBodyOffset
+	var number [9]byte
+	seq := appendCBORHead(number[:0], 0, uint64(ev.Seq))
+	if unused := len(number) - len(seq); unused > 0 {
+		// The fields before it move up to it.
+		copy(body[start+unused:], body[start:seqAt-1])
+		start += unused
+	}
+	copy(body[seqAt+8-len(seq):], seq)
+	start -= len(header)
 	copy(body[start:], header)
 	ev.Body = nil
 	return body[start:], nil

@@ -50,10 +50,12 @@ func FuzzRange(f *testing.F) {
 // Every event decodes as canonical DAG-CBOR with number and time filled in,
 // and its JSON form holds the same.
 func FuzzEventsDecode(f *testing.F) {
-	f.Add("did:plc:a", "alice.test", "takendown", int64(1)<<40, int64(1_700_000_000_000), []byte("blocks"))
+	for _, seq := range []int64{1, 23, 24, 255, 256, 65_535, 65_536, 1<<32 - 1, 1 << 32, 1 << 40} {
+		f.Add("did:plc:a", "alice.test", "takendown", seq, int64(1_700_000_000_000), []byte("blocks"))
+	}
 	f.Fuzz(func(t *testing.T, did, handle, status string, seq, ms int64, blocks []byte) {
 		year := time.UnixMilli(ms).UTC().Year()
-		if seq < 1<<32 || seq >= 1<<53 || year < 1970 || year > 9999 {
+		if seq < 1 || seq >= 1<<53 || year < 1970 || year > 9999 {
 			return
 		}
 		for _, s := range []string{did, handle, status} {

@@ -38,6 +38,21 @@ type Events interface {
 	PruneEvents(upTo int64, limit int) (int, error)
 }
 
+// EventLoader is what the Tx of a store may be besides, see [TxAs]: it takes
+// over the log of another server, so that those who follow it can go on where
+// they are. A store without it serves, but cannot adopt such a log.
+type EventLoader interface {
+	// LoadEvent adds an event with the Seq and the Time that it has. It
+	// returns [ErrConflict] if the number is not above LastSeq, and an error
+	// if it is 2^53 or more.
+	LoadEvent(e Event) error
+
+	// RaiseSeq makes seq the last number, so that the next event gets one
+	// above it. A seq that is not above LastSeq changes nothing; one of 2^53
+	// or more is an error.
+	RaiseSeq(seq int64) error
+}
+
 // Event is one entry of the log.
 type Event struct {
 	Seq  int64     // given by the store

@@ -125,14 +125,30 @@ type Budget struct {
 // the caller; byte slices given to it must not change until the closure
 // returns.
 //
-// Further roles will be optional interfaces found by type assertion on Tx;
-// a wrapper forwards those that it does not know.
+// Further roles, such as [EventLoader], are optional interfaces found by
+// [TxAs].
 type Tx interface {
 	Accounts
 	Repos
 	Events
 	Blobs
 	Docs
+}
+
+// TxAs returns the first Tx in tx's chain of wrappers that is a T. A wrapper is
+// a Tx with a method Unwrap() Tx; without it, what is below is not found.
+func TxAs[T any](tx Tx) (T, bool) {
+	for {
+		if t, ok := tx.(T); ok {
+			return t, true
+		}
+		w, ok := tx.(interface{ Unwrap() Tx })
+		if !ok {
+			var zero T
+			return zero, false
+		}
+		tx = w.Unwrap()
+	}
 }
 
 // As returns the first store in s's chain of wrappers that is a T. A wrapper

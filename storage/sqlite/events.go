@@ -11,6 +11,8 @@ import (
 // Sequence numbers are below it, because consumers read them as JSON numbers.
 const maxSeq = 1 << 53
 
+var errSeqUsedUp = errors.New("sqlite: the sequence numbers are used up")
+
 // sqlLastSeq finds the last number without a row that every event would have
 // to change: the number is written to meta only when events are pruned.
 const sqlLastSeq = "SELECT max(coalesce((SELECT max(seq) FROM events), 0), (SELECT last_seq FROM meta))"
@@ -20,12 +22,44 @@ func (t *tx) Append(e storage.Event) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
-	seq := max(t.seq+1, t.now.UnixMicro())
-	if seq >= maxSeq {
-		return errors.New("sqlite: the sequence numbers are used up")
+	e.Seq, e.Time = max(t.seq+1, t.now.UnixMicro()), t.now
+	return t.insertEvent(&e)
+}
+
+func (t *tx) insertEvent(e *storage.Event) error {
+	if e.Seq >= maxSeq {
+		return errSeqUsedUp
 	}
 	_, err := t.exec("INSERT INTO events (seq, at, did, kind, actor, client, body) VALUES (?,?,?,?,?,?,?)",
-		seq, t.now.UnixMilli(), string(e.DID), e.Kind, string(e.Actor), e.Client, notNil(e.Body))
+		e.Seq, e.Time.UnixMilli(), string(e.DID), e.Kind, string(e.Actor), e.Client, notNil(e.Body))
+	if err == nil {
+		t.seq = e.Seq
+	}
+	return err
+}
+
+var _ storage.EventLoader = (*tx)(nil)
+
+// LoadEvent implements [storage.EventLoader].
+func (t *tx) LoadEvent(e storage.Event) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	if e.Seq <= t.seq {
+		return storage.ErrConflict
+	}
+	return t.insertEvent(&e)
+}
+
+// RaiseSeq implements [storage.EventLoader].
+func (t *tx) RaiseSeq(seq int64) error {
+	if err := t.writable(); err != nil || seq <= t.seq {
+		return err
+	}
+	if seq >= maxSeq {
+		return errSeqUsedUp
+	}
+	_, err := t.exec("UPDATE meta SET last_seq = ?", seq)
 	if err == nil {
 		t.seq = seq
 	}

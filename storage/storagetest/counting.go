@@ -92,6 +92,9 @@ type countingTx struct {
 	rows, bytes int
 }
 
+// Unwrap returns the transaction below, see [storage.TxAs].
+func (c *countingTx) Unwrap() storage.Tx { return c.Tx }
+
 func (c *countingTx) count(rows, bytes int) { c.rows, c.bytes = c.rows+rows, c.bytes+bytes }
 
 func (c *countingTx) nodes(nodes []storage.Block) {

@@ -105,6 +105,44 @@ var eventCases = []testCase{
 		},
 	},
 	{
+		name: "events/load",
+		rule: "Events of another log keep their numbers and times; a number that is not above the last is refused; a raised number is the last one, also after nothing else was written.",
+		run: func(e *env) {
+			loader := func(fn func(l storage.EventLoader) error) func(storage.Tx) error {
+				return func(tx storage.Tx) error {
+					l, ok := storage.TxAs[storage.EventLoader](tx)
+					if !ok {
+						e.Skip("the store is no EventLoader")
+					}
+					return fn(l)
+				}
+			}
+			at := e.clock.Now().Add(-time.Hour).Truncate(time.Millisecond)
+			old := storage.Event{Seq: 4711, Time: at, DID: didN(1), Kind: "commit", Body: []byte("x")}
+			e.update(loader(func(l storage.EventLoader) error { return l.LoadEvent(old) }))
+			same(e, "LastSeq", e.lastSeq(), old.Seq)
+			e.refused(storage.ErrConflict, loader(func(l storage.EventLoader) error { return l.LoadEvent(old) }))
+			e.update(loader(func(l storage.EventLoader) error { return l.RaiseSeq(4710) }))
+			same(e, "LastSeq after a lower number", e.lastSeq(), old.Seq)
+			e.update(loader(func(l storage.EventLoader) error { return l.RaiseSeq(5000) }))
+			same(e, "LastSeq after a higher number", e.lastSeq(), int64(5000))
+			for _, seq := range []int64{1 << 53, 1<<63 - 1} {
+				err := e.store.Update(context.Background(), loader(func(l storage.EventLoader) error { return l.RaiseSeq(seq) }))
+				if err == nil {
+					e.Fatalf("the number %d was taken", seq)
+				}
+			}
+			e.emit(didN(1), "y")
+			list := e.events(0)
+			same(e, "the number of events", len(list), 2)
+			same(e, "the number", list[0].Seq, old.Seq)
+			if !list[0].Time.Equal(at) {
+				e.Fatalf("the time is %v, want %v", list[0].Time, at)
+			}
+			same(e, "the number of what follows", list[1].Seq, e.clock.Now().UnixMicro())
+		},
+	},
+	{
 		name: "events/pages",
 		rule: "ListEvents returns events above after in order, at most limit, about maxBytes of bodies, and at least one if there is one.",
 		run: func(e *env) {
