@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -423,10 +424,15 @@ func TestImportDoesNotLoseWrites(t *testing.T) {
 	foreign.rev = syntax.NewTID(srv.Clock.Now().Add(4*time.Minute).UnixMicro(), 5) // above every rev of the write
 	var during error
 	store.set(func(s *brokenStore) {
-		once := false
+		var begun atomic.Bool
+		s.in = func(step string) error {
+			if step == "NewGeneration" {
+				begun.Store(true)
+			}
+			return nil
+		}
 		s.updated = func() {
-			if !once { // the first transaction of the import
-				once = true
+			if begun.CompareAndSwap(true, false) { // after the first transaction of the import
 				store.mend()
 				_, during = callJSON(t.Context(), alice, createRecord, map[string]any{
 					"repo": alice.DID, "collection": noteCollection, "rkey": "during", "record": map[string]any{},

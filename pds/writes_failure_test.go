@@ -123,6 +123,13 @@ func (t brokenTx) Stage(g storage.Generation, nodes []storage.Block, records []s
 	return t.Tx.Stage(g, nodes, records)
 }
 
+func (t brokenTx) NewGeneration(did syntax.DID) (storage.Generation, error) {
+	if err := t.in("NewGeneration"); err != nil {
+		return 0, err
+	}
+	return t.Tx.NewGeneration(did)
+}
+
 func withBrokenStore(t *testing.T, store **brokenStore) func(*pds.Config) {
 	return func(c *pds.Config) {
 		inner, err := sqlite.OpenMemory(sqlite.Options{Clock: c.Clock})
