@@ -77,7 +77,7 @@ func (s *Server) requestCrawls(ctx context.Context, client *http.Client) bool {
 	var wg sync.WaitGroup
 	for i, crawler := range s.cfg.Crawlers {
 		wg.Go(func() {
-			if err := requestCrawl(ctx, client, crawler, s.public.Host); err != nil && ctx.Err() == nil {
+			if err := RequestCrawl(ctx, client, crawler, s.public.Host); err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "requesting a crawl failed", "crawler", crawler, "error", err)
 				failed[i] = true
 			}
@@ -92,8 +92,12 @@ func (s *Server) requestCrawls(ctx context.Context, client *http.Client) bool {
 	return true
 }
 
-// requestCrawl calls com.atproto.sync.requestCrawl of one crawler.
-func requestCrawl(ctx context.Context, client *http.Client, crawler, hostname string) error {
+// RequestCrawl asks a crawler, such as a relay, to come to the server with a host
+// name (with its port, if it is an unusual one), by
+// com.atproto.sync.requestCrawl. A server does so by itself for
+// Config.Crawlers; this is for other crawlers, and for operators who want to
+// see the answer.
+func RequestCrawl(ctx context.Context, client *http.Client, crawler, hostname string) error {
 	body, err := json.Marshal(map[string]string{"hostname": hostname})
 	if err != nil {
 		return err
@@ -109,11 +113,14 @@ func requestCrawl(ctx context.Context, client *http.Client, crawler, hostname st
 		return err
 	}
 	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxCrawlBody))
+	if err != nil {
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("status %d", resp.StatusCode)
+		var e struct{ Error, Message string }
+		_ = json.Unmarshal(text, &e) // an answer of another kind leaves them empty
+		return fmt.Errorf("it answers %s %s %s", resp.Status, e.Error, e.Message)
 	}
 	return nil
 }

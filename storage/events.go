@@ -48,8 +48,8 @@ type EventLoader interface {
 	LoadEvent(e Event) error
 
 	// RaiseSeq makes seq the last number, so that the next event gets one
-	// above it. A seq that is not above LastSeq changes nothing; one of 2^53
-	// or more is an error.
+	// above it. A seq that is not above LastSeq changes nothing; one that
+	// leaves none above it, below 2^53, is an error.
 	RaiseSeq(seq int64) error
 }
 

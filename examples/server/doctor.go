@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/bluesky-social/indigo/atproto/syntax"
-
 	"github.com/pdskit/pdskit/identity"
 	"github.com/pdskit/pdskit/pds"
 )
@@ -225,21 +223,11 @@ func (d *doctor) jobs(ctx context.Context) {
 
 // accounts checks all accounts, or some that chance picks.
 func (d *doctor) accounts(ctx context.Context, all bool) {
-	var list []accountRow
-	for cursor := ""; ; {
-		var page struct {
-			Cursor string
-			Repos  []accountRow
-		}
-		err := d.call(ctx, http.MethodGet, "/xrpc/com.atproto.sync.listRepos", url.Values{"limit": {"1000"}, "cursor": {cursor}}, nil, &page)
-		if err != nil {
-			d.problem("accounts", "they cannot be listed", err.Error(), "look into the server's log")
-			return
-		}
-		list = append(list, page.Repos...)
-		if cursor = page.Cursor; cursor == "" {
-			break
-		}
+	var list []pds.AccountDetails
+	err := d.eachAccount(ctx, func(a *pds.AccountDetails) { list = append(list, *a) })
+	if err != nil {
+		d.problem("accounts", "they cannot be listed", err.Error(), "look into the server's log")
+		return
 	}
 	total := len(list)
 	if !all && total > doctorSample {
@@ -256,9 +244,9 @@ func (d *doctor) accounts(ctx context.Context, all bool) {
 		return
 	}
 	sound := 0
-	for _, row := range list {
+	for i := range list {
 		before := len(d.findings)
-		d.account(ctx, row, plc)
+		d.account(ctx, &list[i], plc)
 		if len(d.findings) == before {
 			sound++
 		}
@@ -268,30 +256,30 @@ func (d *doctor) accounts(ctx context.Context, all bool) {
 
 // account checks what is stored of an account, and what the PLC directory says
 // of it.
-func (d *doctor) account(ctx context.Context, row accountRow, plc *identity.PLCClient) {
+func (d *doctor) account(ctx context.Context, row *pds.AccountDetails, plc *identity.PLCClient) {
 	patient := *d.admin
 	patient.client = &http.Client{Timeout: doctorTimeout}
 	var check pds.AccountCheck
-	if err := patient.call(ctx, http.MethodGet, "/admin/check", url.Values{"did": {row.DID}, "blobs": {"true"}}, nil, &check); err != nil {
-		d.problem("account", row.DID, err.Error(), "look into the server's log")
+	if err := patient.call(ctx, http.MethodGet, "/admin/check", url.Values{"did": {string(row.DID)}, "blobs": {"true"}}, nil, &check); err != nil {
+		d.problem("account", string(row.DID), err.Error(), "look into the server's log")
 		return
 	}
 	for _, fault := range check.Faults {
-		d.problem("account", row.DID, fault, "put the account's data back from a backup; keep a copy of the damaged data first")
+		d.problem("account", string(row.DID), fault, "put the account's data back from a backup; keep a copy of the damaged data first")
 	}
 	if check.Missing > 0 {
-		d.warn("account", row.DID, fmt.Sprintf("%d blobs that records refer to were never uploaded here", check.Missing),
+		d.warn("account", string(row.DID), fmt.Sprintf("%d blobs that records refer to were never uploaded here", check.Missing),
 			"after a move: upload them, see com.atproto.repo.listMissingBlobs")
 	}
-	if !row.Active || !strings.HasPrefix(row.DID, "did:plc:") {
+	if row.Status != "active" || row.DID.Method() != "plc" {
 		return // one that moved away belongs to another server; other documents are not the server's to change
 	}
-	state, err := plc.State(ctx, syntax.DID(row.DID))
+	state, err := plc.State(ctx, row.DID)
 	if err != nil {
-		d.problem("identity", row.DID, "the PLC directory does not know it, or does not answer: "+err.Error(), "if others are known: the account does not exist for the network; delete it")
+		d.problem("identity", string(row.DID), "the PLC directory does not know it, or does not answer: "+err.Error(), "if others are known: the account does not exist for the network; delete it")
 		return
 	}
-	d.identity(row.DID, state, check.Key)
+	d.identity(string(row.DID), state, check.Key)
 }
 
 // identity compares a PLC entry with what this server needs of it.
@@ -305,7 +293,7 @@ func (d *doctor) identity(did string, state *identity.State, key string) {
 		return
 	}
 	if got := state.VerificationMethods[identity.KeyAtproto]; got != key {
-		d.problem("identity", did, fmt.Sprintf("the network knows the signing key %s, the account here has %s", got, key), "server account rotate-key "+did)
+		d.problem("identity", did, fmt.Sprintf("the network knows the signing key %s, the account here has %s", got, key), "server key rotate "+did)
 	}
 	public, err := d.set.rotationKey.PublicKey()
 	if err != nil {

@@ -14,7 +14,8 @@ const maxSeq = 1 << 53
 var errSeqUsedUp = errors.New("sqlite: the sequence numbers are used up")
 
 // sqlLastSeq finds the last number without a row that every event would have
-// to change: the number is written to meta only when events are pruned.
+// to change: the number is written to meta only when events are pruned or
+// the number is raised.
 const sqlLastSeq = "SELECT max(coalesce((SELECT max(seq) FROM events), 0), (SELECT last_seq FROM meta))"
 
 // Append implements [storage.Events].
@@ -56,7 +57,7 @@ func (t *tx) RaiseSeq(seq int64) error {
 	if err := t.writable(); err != nil || seq <= t.seq {
 		return err
 	}
-	if seq >= maxSeq {
+	if seq >= maxSeq-1 { // the next one must be possible
 		return errSeqUsedUp
 	}
 	_, err := t.exec("UPDATE meta SET last_seq = ?", seq)

@@ -126,7 +126,7 @@ var eventCases = []testCase{
 			same(e, "LastSeq after a lower number", e.lastSeq(), old.Seq)
 			e.update(loader(func(l storage.EventLoader) error { return l.RaiseSeq(5000) }))
 			same(e, "LastSeq after a higher number", e.lastSeq(), int64(5000))
-			for _, seq := range []int64{1 << 53, 1<<63 - 1} {
+			for _, seq := range []int64{1<<53 - 1, 1 << 53, 1<<63 - 1} {
 				err := e.store.Update(context.Background(), loader(func(l storage.EventLoader) error { return l.RaiseSeq(seq) }))
 				if err == nil {
 					e.Fatalf("the number %d was taken", seq)
