@@ -154,6 +154,10 @@ type Config struct {
 	// concurrently, and must not block.
 	OnServed func(xrpc.Served)
 
+	// Tracer, if set, records what the server does as spans, see package
+	// pds/tracing. Without it tracing costs nothing.
+	Tracer Tracer
+
 	// Middleware, if set, wraps the Server in ListenAndServe and Serve. A
 	// program that serves the Server itself wraps it there.
 	Middleware func(http.Handler) http.Handler

@@ -32,12 +32,14 @@ type extensionCall struct {
 // callExtension calls code of the embedder and returns its answer and its State,
 // closed. A panic is an error; one that takes too long gives errPolicyTime and
 // goes on alone.
-func callExtension[T any](ctx context.Context, s *Server, c extensionCall, fn func(context.Context, *State) (T, error)) (T, *State, error) {
+func callExtension[T any](ctx context.Context, s *Server, c extensionCall, fn func(context.Context, *State) (T, error)) (out T, st *State, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
-	st := newState(ctx, s)
-	st.readOnly = c.readOnly
-	defer st.close()
+	ctx, sp := s.tracer.start(ctx, SpanInternal, c.what)
+	defer func() { sp.end(err) }()
+	state := newState(ctx, s)
+	state.readOnly = c.readOnly
+	defer state.close()
 	type answer struct {
 		value T
 		err   error
@@ -55,17 +57,16 @@ func callExtension[T any](ctx context.Context, s *Server, c extensionCall, fn fu
 			}
 			done <- a
 		}()
-		a.value, a.err = fn(ctx, st)
+		a.value, a.err = fn(ctx, state)
 	}()
 	select {
 	case a := <-done:
-		return a.value, st, a.err
+		return a.value, state, a.err
 	case <-ctx.Done():
-		var none T
 		if err := context.Cause(ctx); errors.Is(err, context.Canceled) {
-			return none, st, err
+			return out, state, err
 		}
 		s.log.WarnContext(ctx, "a "+c.what+" took too long", "did", c.about, "limit", c.limit)
-		return none, st, errPolicyTime()
+		return out, state, errPolicyTime()
 	}
 }

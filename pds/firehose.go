@@ -43,15 +43,16 @@ type firehose struct {
 	log    *slog.Logger
 	limits Limits
 	reads  chan struct{} // one element for each page that is being read
+	tracer tracer
 
 	mu   sync.Mutex // guards following 2 fields, and the count in the first
 	feed *feed      // nil while there are no subscribers
 	subs map[*subscriber]struct{}
 }
 
-func newFirehose(store storage.Store, clock storage.Clock, log *slog.Logger, limits Limits) *firehose {
+func newFirehose(store storage.Store, clock storage.Clock, log *slog.Logger, limits Limits, t tracer) *firehose {
 	return &firehose{
-		store: store, clock: clock, log: log, limits: limits,
+		store: store, clock: clock, log: log, limits: limits, tracer: t,
 		reads: make(chan struct{}, maxPageReads), subs: map[*subscriber]struct{}{},
 	}
 }

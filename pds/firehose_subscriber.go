@@ -2,6 +2,7 @@ package pds
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -143,7 +144,12 @@ func (s *subscriber) sendPage(ctx context.Context) error {
 	return s.send(ctx, p.last)
 }
 
-func (s *subscriber) readPage(ctx context.Context) (page, error) {
+func (s *subscriber) readPage(ctx context.Context) (p page, err error) {
+	ctx, sp := s.f.tracer.start(ctx, SpanInternal, spanBackfill)
+	defer func() {
+		sp.set(slog.Int(attrEvents, len(p.frames)))
+		sp.end(err)
+	}()
 	select {
 	case s.f.reads <- struct{}{}:
 	case <-ctx.Done():

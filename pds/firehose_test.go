@@ -61,7 +61,7 @@ func newEventLog(t testing.TB, limits Limits) *eventLog {
 		limits.RingBytes = 1 << 20
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	return &eventLog{newFirehose(store, clock, log, limits), t, clock}
+	return &eventLog{newFirehose(store, clock, log, limits, tracer{}), t, clock}
 }
 
 // append adds events, one transaction each, and returns the last number.

@@ -105,10 +105,10 @@ func (s *Server) HandleJobs(h JobHandler) {
 		err = fmt.Errorf("pds: jobs of kind %s need a function", h.Kind)
 	}
 	if err == nil {
-		err = s.jobs.Handle(jobs.Handler{
+		err = s.jobs.Handle(s.tracer.traceJob(jobs.Handler{
 			Kind: h.Kind, Parallel: h.Parallel, Timeout: h.Timeout, Attempts: h.Attempts, Destructive: h.Destructive,
 			Run: func(ctx context.Context, j jobs.Job) error { return h.Run(ctx, Job(j)) },
-		})
+		}))
 	}
 	if err != nil {
 		panic(err) //nolint:forbidigo // a mistake of the programmer at registration

@@ -45,10 +45,11 @@ func (s *Server) routes() http.Handler {
 	main.HandleFunc("/xrpc", http.NotFound) // rather than a redirect to the next
 	main.Handle("/xrpc/", s.withNonce(s.xrpc))
 	if s.oauth != nil {
-		main.Handle("/oauth/", s.oauth)
-		main.Handle("/account/", s.oauth)
+		pages := s.tracer.traceOAuth(s.oauth)
+		main.Handle("/oauth/", pages)
+		main.Handle("/account/", pages)
 		for _, path := range []string{"/account", "/.well-known/oauth-protected-resource", "/.well-known/oauth-authorization-server", "/.well-known/change-password"} {
-			main.Handle(path, s.oauth)
+			main.Handle(path, pages)
 		}
 	}
 	main.Handle("/xrpc/_health", xrpc.CORS(http.HandlerFunc(s.serveHealth)))

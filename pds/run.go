@@ -73,7 +73,10 @@ func (s *Server) runTask(ctx context.Context, t task) (more bool) {
 			more = false
 		}
 	}()
+	ctx, sp := s.tracer.start(ctx, SpanInternal, spanTask)
+	sp.setString(attrTask, t.name)
 	more, err := t.run(ctx)
+	sp.end(err)
 	if err != nil && ctx.Err() == nil {
 		s.log.ErrorContext(ctx, "background task failed", "task", t.name, "error", err)
 		return false

@@ -69,6 +69,7 @@ type Server struct {
 	merges    *callSlots       // of answers that are merged
 	lexicons  *foreignLexicons // nil: nobody can be asked
 	counts    counters
+	tracer    tracer
 }
 
 // New makes a server from a configuration. It returns an error that names the
@@ -78,6 +79,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg = cfg.traced()
 	var id [2]byte
 	if _, err := rand.Read(id[:]); err != nil {
 		return nil, err
@@ -94,8 +96,9 @@ func New(cfg Config) (*Server, error) {
 		seldom:    xrpc.NewMemoryLimiter(cfg.Clock.Now, maxRefreshedDIDs),
 		merges:    newCallSlots(maxMerges, maxMergesEach),
 		calls:     newCallSlots(cfg.Limits.ProxyCalls, cfg.Limits.ProxyCallsEach),
+		tracer:    tracer{cfg.Tracer},
 	}
-	s.firehose = newFirehose(s.store, s.clock, s.log, cfg.Limits)
+	s.firehose = newFirehose(s.store, s.clock, s.log, cfg.Limits, s.tracer)
 	if s.live, err = live.New(live.Config{
 		Store: storage.DocsOf(s.store), Clock: s.clock, Logger: s.log, Limits: cfg.Live,
 	}); err != nil {
@@ -109,6 +112,10 @@ func New(cfg Config) (*Server, error) {
 			return nil, err
 		}
 		s.verifier = s.oauth.Verifier()
+	}
+	var trace func(context.Context, string, bool) (context.Context, func(xrpc.Served))
+	if cfg.Tracer != nil {
+		trace = s.tracer.traceCall
 	}
 	s.xrpc, err = xrpc.NewServer(xrpc.Config{
 		Catalog:        cfg.Catalog,
@@ -127,6 +134,7 @@ func New(cfg Config) (*Server, error) {
 		ValidateOutput: cfg.ValidateOutput,
 		Clock:          s.clock.Now,
 		OnServed:       cfg.OnServed,
+		Trace:          trace,
 	})
 	if err != nil {
 		return nil, err
@@ -144,7 +152,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("pds: Config.MailTemplates: %w", err)
 	}
 	for _, h := range s.jobHandlers() {
-		if err := s.jobs.Handle(h); err != nil {
+		if err := s.jobs.Handle(s.tracer.traceJob(h)); err != nil {
 			return nil, err
 		}
 	}

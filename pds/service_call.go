@@ -160,7 +160,9 @@ func (s *Server) serviceRequest(ctx context.Context, c *serviceCall) (*http.Requ
 // callTokenLife is the life of the token of a call.
 const callTokenLife = time.Minute
 
-func (s *Server) callToken(ctx context.Context, c *serviceCall) (string, error) {
+func (s *Server) callToken(ctx context.Context, c *serviceCall) (token string, err error) {
+	ctx, sp := s.tracer.start(ctx, SpanInternal, spanSign)
+	defer func() { sp.end(err) }()
 	aud, lxm := c.aud, c.lxm
 	if aud == "" {
 		aud = string(c.to.did)

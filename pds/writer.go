@@ -116,7 +116,9 @@ func (s *Server) pipeline(ctx context.Context, did syntax.DID, prepare func(ctx 
 // retry runs work in the account's lane, again while it returns
 // storage.ErrConflict.
 func (s *Server) retry(ctx context.Context, did syntax.DID, work func(ctx context.Context, w *writer) error) error {
+	waits := s.tracer.startWait(ctx, spanLane)
 	err := s.lanes.Do(ctx, did, func(ctx context.Context, w *writer) (bool, error) {
+		waits.end(nil)
 		w.s, w.did, w.ctx = s, did, ctx
 		defer func() { w.ctx, w.tx = nil, nil }()
 		for try := 0; ; try++ {
@@ -140,6 +142,7 @@ func (s *Server) retry(ctx context.Context, did syntax.DID, work func(ctx contex
 			return false, err
 		}
 	})
+	waits.end(err) // its turn never came
 	if errors.Is(err, lane.ErrFull) {
 		return xrpc.NewError(http.StatusServiceUnavailable, "NotEnoughResources", "Too many writes are waiting for this account")
 	}
@@ -488,7 +491,9 @@ func (w *writer) sign(ctx context.Context, root cid.Cid) (storage.Head, error) {
 }
 
 // signCommit makes a commit over a root.
-func (w *writer) signCommit(ctx context.Context, root cid.Cid, rev syntax.TID) (storage.Head, error) {
+func (w *writer) signCommit(ctx context.Context, root cid.Cid, rev syntax.TID) (head storage.Head, err error) {
+	ctx, sp := w.s.tracer.start(ctx, SpanInternal, spanSign)
+	defer func() { sp.end(err) }()
 	key, err := w.signer(ctx)
 	if err != nil {
 		return storage.Head{}, err

@@ -18,7 +18,8 @@ type call struct {
 	ip     netip.Addr
 	caller *Caller
 	limits limitHeaders
-	err    error // for the log
+	err    error        // for the log
+	traced func(Served) // nil: the request is not traced
 
 	known   bool // there is a method nsid
 	counted bool // by the global limits

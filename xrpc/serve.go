@@ -47,9 +47,13 @@ func (c *call) serve() error {
 	if err != nil {
 		return err
 	}
-	c.nsid = nsid
+	c.nsid, c.known = nsid, b != nil
+	if trace := c.server.cfg.Trace; trace != nil {
+		var ctx context.Context
+		ctx, c.traced = trace(c.req.Context(), nsid, c.known)
+		c.req = c.req.WithContext(ctx)
+	}
 	if b != nil {
-		c.known = true
 		err := b.serve(c)
 		if err != nil && !c.counted && c.rw.status == 0 {
 			// Requests that fail early count as well, above all those with
@@ -150,16 +154,24 @@ func (c *call) log(start time.Time) {
 	c.server.log.LogAttrs(ctx, level, "xrpc", attrs...)
 }
 
-// report tells Config.OnServed of the request.
+// report tells whoever wants to know that the request has been answered.
 func (c *call) report(start time.Time) {
-	if c.server.cfg.OnServed == nil {
+	if c.server.cfg.OnServed == nil && c.traced == nil {
 		return
 	}
 	served := Served{Status: c.rw.status, Took: c.server.now().Sub(start)}
 	if c.known {
 		served.Method = syntax.NSID(c.nsid)
 	}
-	c.server.cfg.OnServed(served)
+	if c.err != nil {
+		served.Error = ErrorName(c.err)
+	}
+	if c.traced != nil {
+		c.traced(served)
+	}
+	if c.server.cfg.OnServed != nil {
+		c.server.cfg.OnServed(served)
+	}
 }
 
 // causeOf returns what the client was not told: nil if it was told all.

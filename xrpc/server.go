@@ -97,6 +97,12 @@ type Config struct {
 	// OnServed, if set, is told of every request when it has been answered. It
 	// may be called concurrently, and must not block.
 	OnServed func(Served)
+
+	// Trace, if set, is called for every request for an NSID, before anything
+	// is done for it. known reports whether there is such a method. The request
+	// goes on with the context that Trace returns, which is made from ctx;
+	// ended is called when the request has been answered. Neither may block.
+	Trace func(ctx context.Context, nsid string, known bool) (traced context.Context, ended func(Served))
 }
 
 // Served is a request that has been answered.
@@ -107,6 +113,8 @@ type Served struct {
 
 	Status int           // zero: the connection ended before an answer
 	Took   time.Duration // until the end of the answer; of a subscription, until its end
+
+	Error string // name of the error that it failed with, even if the client was not told; empty: none
 }
 
 // A Server serves methods over HTTP. It is an http.Handler for [Prefix] and
