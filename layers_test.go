@@ -42,6 +42,7 @@ var layers = map[string][]string{
 	"live/livetest": {"live", "storage", "storage/storagetest"},
 
 	"pds/metrics": {"pds", "xrpc"},
+	"pds/tracing": {"pds"},
 	"pds/pdstest": {"repo", "identity", "xrpc", "storage", "oauth", "live", "pds", "storage/sqlite", "storage/blobs"},
 	"examples":    {anything},
 	"e2e":         {anything},

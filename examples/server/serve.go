@@ -53,7 +53,13 @@ func serve(ctx context.Context, set *settings, warnings []string, stderr io.Writ
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 
-	plc, directory, err := openPLC(set, store)
+	tracer, flush, err := startTracing(ctx, set, log)
+	if err != nil {
+		return err
+	}
+	defer flush()
+	identities := tracedIdentity(tracer, set, newTransport(set))
+	plc, directory, err := openPLC(set, store, identities)
 	if err != nil {
 		return err
 	}
@@ -61,6 +67,10 @@ func serve(ctx context.Context, set *settings, warnings []string, stderr io.Writ
 	if err != nil {
 		return err
 	}
+	if cfg.Directory, err = newResolver(set, identities, plc); err != nil {
+		return err
+	}
+	cfg.Tracer = tracer
 	counts := metrics.New()
 	cfg.OnServed = counts.OnServed
 	routes := http.NewServeMux()
@@ -175,9 +185,6 @@ func newConfig(set *settings, store *sqlite.Store, master []byte, plc *identity.
 	if cfg.Keys, err = pds.SealedKeys(master); err != nil {
 		return cfg, err
 	}
-	if cfg.Directory, err = newResolver(set, cfg.Transport, plc); err != nil {
-		return cfg, err
-	}
 	if cfg.Blobs, err = blobs.NewDisk(set.blobDir, blobs.DiskOptions{}); err != nil {
 		return cfg, err
 	}
@@ -215,7 +222,7 @@ func newTransport(set *settings) http.RoundTripper {
 // openPLC returns the PLC directory that the configuration names. In
 // development it is one in this process, returned too, with its log in the
 // store.
-func openPLC(set *settings, store storage.Store) (*identity.PLCClient, *identity.MemoryPLC, error) {
+func openPLC(set *settings, store storage.Store, transport http.RoundTripper) (*identity.PLCClient, *identity.MemoryPLC, error) {
 	if set.plcURL == "" {
 		directory, err := identity.NewMemoryPLC(identity.MemoryPLCConfig{Log: plcLog{storage.DocsOf(store)}, NoRateLimit: true})
 		if err != nil {
@@ -223,7 +230,7 @@ func openPLC(set *settings, store storage.Store) (*identity.PLCClient, *identity
 		}
 		return directory.Client(), directory, nil
 	}
-	client, err := identity.NewPLCClient(set.plcURL, identity.NewClient(newTransport(set), identity.ClientLimits{MaxBody: identity.MaxPLCBody}))
+	client, err := identity.NewPLCClient(set.plcURL, identity.NewClient(transport, identity.ClientLimits{MaxBody: identity.MaxPLCBody}))
 	return client, nil, err
 }
 

@@ -32,7 +32,10 @@ type settings struct {
 	dataDir, blobDir string
 	warnings         []string // about the configuration
 	adminListen      string   // empty: none
-	envFile          string   // empty: none; a backup copies it
+	otlpURL          string   // where spans go, without path; empty: nowhere
+	tracesURL        string   // the same with path, before it
+	otelOff          bool
+	envFile          string // empty: none; a backup copies it
 
 	plcURL           string // empty in development: in process
 	staleTTL, maxTTL time.Duration

@@ -99,7 +99,7 @@ func (r *recorded) tree(root sdktrace.ReadOnlySpan) string {
 func attr(s sdktrace.ReadOnlySpan, name string) string {
 	for _, a := range s.Attributes() {
 		if string(a.Key) == name {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""
@@ -251,7 +251,7 @@ func TestNothingSecret(t *testing.T) {
 	for _, s := range srv.spans.Ended() {
 		text := s.Name() + s.Status().Description
 		for _, a := range slices.Concat(s.Attributes(), events(s)) {
-			text += " " + string(a.Key) + "=" + a.Value.Emit()
+			text += " " + string(a.Key) + "=" + a.Value.String()
 		}
 		for _, secret := range secrets {
 			if strings.Contains(text, secret) {
