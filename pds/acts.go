@@ -170,6 +170,6 @@ func (s *Server) noteRefusal(ctx context.Context, account syntax.DID, c *xrpc.Ca
 	}
 	err := s.store.Update(context.WithoutCancel(ctx), func(tx storage.Tx) error { return s.putAct(tx, docRefusal, act) })
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
-		s.log.WarnContext(ctx, "a refusal was not remembered", "did", account, "actor", c.Actor, "error", err)
+		s.log.WarnContext(ctx, "a refusal was not remembered", "did", account, "error", err)
 	}
 }

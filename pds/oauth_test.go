@@ -36,7 +36,7 @@ type person struct {
 	key     *ecdsa.PrivateKey
 	nonce   string
 	scope   string
-	secret  string // the code verifier
+	secret  string // the code verifier of the newest request
 	proxy   string // the header atproto-proxy of calls
 	tokens  struct {
 		Access  string `json:"access_token"`
@@ -54,7 +54,7 @@ func newPerson(t *testing.T, srv *pdstest.PDS, scope string) *person {
 	ok(t, err)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	ok(t, err)
-	return &person{t: t, srv: srv, scope: scope, key: key, secret: rand.Text() + rand.Text(), browser: &http.Client{
+	return &person{t: t, srv: srv, scope: scope, key: key, browser: &http.Client{
 		Jar: jar,
 		CheckRedirect: func(r *http.Request, _ []*http.Request) error {
 			if strings.HasPrefix(r.URL.String(), callback) {
@@ -189,6 +189,7 @@ func (p *person) submitOne(pg *page, action string, hidden, values url.Values) *
 // open pushes a request and opens the page for it.
 func (p *person) open() *page {
 	p.t.Helper()
+	p.secret = rand.Text() + rand.Text()
 	sum := sha256.Sum256([]byte(p.secret))
 	var pushed struct {
 		RequestURI string `json:"request_uri"`

@@ -135,10 +135,9 @@ func (c *call) log(start time.Time) {
 		slog.String("ip", c.ip.String()),
 	)
 	if who := c.caller; who != nil {
+		// Who acts for an account stands in no log: logs go further and live
+		// longer than what the account's owners may know.
 		attrs = append(attrs, slog.String("auth", who.Kind.String()), slog.String("account", who.Account.String()))
-		if who.Actor != who.Account {
-			attrs = append(attrs, slog.String("actor", who.Actor.String()))
-		}
 	}
 	if c.err != nil {
 		e, _ := asError(c.err)
