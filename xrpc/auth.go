@@ -17,7 +17,7 @@ const (
 	KindOAuth                       // an OAuth access token
 	KindService                     // a service token (inter-service JWT)
 	KindAdmin                       // the server's administrator
-	KindTicket                      // a short-lived ticket for one request
+	KindTicket                      // a ticket for one stream, made for another kind
 )
 
 func (k Kind) String() string {
@@ -45,6 +45,7 @@ type Caller struct {
 	Actor   syntax.DID // who does it; the same unless somebody acts for a group
 	Client  string     // OAuth client id, or name of the app password; may be empty
 	Kind    Kind
+	Origin  Kind     // of KindTicket: by what the caller was known who got the ticket
 	Scopes  []string // as granted, in the language of the credential
 	Detail  any      // the authenticator's own data
 }

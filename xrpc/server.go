@@ -56,6 +56,11 @@ type Config struct {
 	// NSID comes with its authority in lower case. nil: none is owned.
 	Owned func(nsid string) bool
 
+	// Renew, if set, looks at the caller of an open stream again, see
+	// [Server.Recheck]: it returns the caller as its credential makes it now, or
+	// the error that the stream ends with. It may be called concurrently.
+	Renew func(ctx context.Context, c *Caller) (*Caller, error)
+
 	// Challenge is the header WWW-Authenticate of answers to requests without
 	// credentials, where a method needs some. Empty: none.
 	Challenge string

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -22,6 +23,7 @@ const (
 	DefaultMaxMessage   = 64 << 10
 	DefaultMaxStreams   = 4096
 	DefaultMaxPerClient = 256
+	DefaultRecheck      = time.Minute
 	inboxMessages       = 64  // received and not yet asked for
 	maxCloseReason      = 123 // bytes, by RFC 6455
 	shutdownReason      = "server is shutting down"
@@ -51,10 +53,14 @@ type StreamConfig struct {
 	// may have open at once; more are refused with a 429. Clients that are
 	// not known are not counted. 0: [DefaultMaxPerClient].
 	MaxPerClient int
+
+	// Recheck is how often the callers of open streams are looked at again, see
+	// [Server.Recheck]. 0: [DefaultRecheck].
+	Recheck time.Duration
 }
 
 func (c *StreamConfig) setDefaults() error {
-	if c.PingInterval < 0 || c.WriteTimeout < 0 || c.MaxMessage < 0 || c.MaxStreams < 0 || c.MaxPerClient < 0 {
+	if c.PingInterval < 0 || c.WriteTimeout < 0 || c.MaxMessage < 0 || c.MaxStreams < 0 || c.MaxPerClient < 0 || c.Recheck < 0 {
 		return errors.New("xrpc: the fields of Config.Stream must not be negative")
 	}
 	c.PingInterval = cmp.Or(c.PingInterval, DefaultPingInterval)
@@ -62,6 +68,7 @@ func (c *StreamConfig) setDefaults() error {
 	c.MaxMessage = cmp.Or(c.MaxMessage, DefaultMaxMessage)
 	c.MaxStreams = cmp.Or(c.MaxStreams, DefaultMaxStreams)
 	c.MaxPerClient = cmp.Or(c.MaxPerClient, DefaultMaxPerClient)
+	c.Recheck = cmp.Or(c.Recheck, DefaultRecheck)
 	return nil
 }
 
@@ -91,10 +98,12 @@ type Stream struct {
 	deadline   *time.Timer // cuts the connection when a frame takes too long
 	lastWrite  atomic.Int64
 	inbox      chan inboxItem
-	receives   atomic.Bool // the handler has called Receive
-	delivering atomic.Bool // the reader waits for the handler
-	once       sync.Once   // of finish
-	readEnd    error       // set before inbox is closed
+	receives   atomic.Bool   // the handler has called Receive
+	delivering atomic.Bool   // the reader waits for the handler
+	once       sync.Once     // of finish
+	readEnd    error         // set before inbox is closed
+	reason     error         // that it ended for; set by finish
+	again      chan struct{} // a value: the caller is to be looked at
 }
 
 type inboxItem struct {
@@ -279,6 +288,7 @@ func (s *Stream) ping() {
 // finish closes the connection in the way that err asks for, once.
 func (s *Stream) finish(err error) {
 	s.once.Do(func() {
+		s.reason = err
 		cause := context.Cause(s.ctx)
 		s.cancel(errFinished)
 		switch {
@@ -338,6 +348,7 @@ func (b *binding) serveStream(c *call) error {
 		proto:    proto,
 		deadline: time.AfterFunc(time.Hour, func() { _ = conn.CloseNow() }),
 		inbox:    make(chan inboxItem, inboxMessages),
+		again:    make(chan struct{}, 1),
 	}
 	s.deadline.Stop()
 	s.ctx, s.cancel = context.WithCancelCause(c.req.Context())
@@ -347,21 +358,24 @@ func (b *binding) serveStream(c *call) error {
 	defer wg.Wait()
 	wg.Go(s.read)
 	wg.Go(s.ping)
-	err = b.runStream(c, s)
-	s.finish(err)
+	s.finish(b.runStream(c, s, &wg))
 	if cause := context.Cause(s.ctx); !errors.Is(cause, errShutdown) && !errors.Is(cause, errClientGone) {
-		c.err = err // for the log
+		c.err = s.reason // for the log
 	}
 	return nil
 }
 
-// runStream makes the usual checks and calls the handler.
-func (b *binding) runStream(c *call, s *Stream) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = &panicError{p, debug.Stack()}
-		}
-	}()
+// recoverTo makes a panic an error.
+func recoverTo(err *error) {
+	if p := recover(); p != nil {
+		*err = &panicError{p, debug.Stack()}
+	}
+}
+
+// runStream makes the usual checks and calls the handler. wg is for what goes on
+// beside it.
+func (b *binding) runStream(c *call, s *Stream, wg *sync.WaitGroup) (err error) {
+	defer recoverTo(&err)
 	arg := b.method.newArg()
 	if err := b.params.decode(c.req.URL.RawQuery, arg); err != nil {
 		return err
@@ -375,24 +389,40 @@ func (b *binding) runStream(c *call, s *Stream) (err error) {
 	if err := c.takeLimits(s.ctx, b.method.limits, false); err != nil {
 		return err
 	}
+	if c.caller != nil {
+		b.server.streams.watch(s, c.caller)
+		wg.Go(func() { b.watch(c, s) })
+	}
 	return b.method.stream(s.ctx, arg, s)
 }
 
 // protocol chooses the first protocol that the client offers and we have, or
 // the one that the schema names.
 func (b *binding) protocol(h http.Header) (p Protocol, offered bool) {
-	for _, v := range h.Values("Sec-WebSocket-Protocol") {
-		for name := range strings.SplitSeq(v, ",") {
-			switch p := Protocol(strings.TrimSpace(name)); p {
-			case ProtocolCBOR, ProtocolJSON:
-				return p, true
-			}
+	for name := range Subprotocols(h) {
+		switch p := Protocol(name); p {
+		case ProtocolCBOR, ProtocolJSON:
+			return p, true
 		}
 	}
 	if b.schema != nil && b.schema.Subprotocol == string(ProtocolJSON) {
 		return ProtocolJSON, false
 	}
 	return ProtocolCBOR, false
+}
+
+// Subprotocols returns the protocols that a client offers for a WebSocket, in
+// its header Sec-WebSocket-Protocol.
+func Subprotocols(h http.Header) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, v := range h.Values("Sec-WebSocket-Protocol") {
+			for name := range strings.SplitSeq(v, ",") {
+				if !yield(strings.TrimSpace(name)) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func checkUpgrade(r *http.Request) error {

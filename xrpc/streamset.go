@@ -4,20 +4,26 @@ import (
 	"context"
 	"net/http"
 	"sync"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
 )
 
 // A streamSet knows the open streams of a server.
 type streamSet struct {
-	mu       sync.Mutex // guards following 5 fields
-	open     map[*Stream]struct{}
-	count    int            // streams open and being opened
-	byClient map[string]int // of those whose client is known
-	closing  bool           // shutdown has begun
-	drained  chan struct{}  // closed when closing and count is 0
+	mu       sync.Mutex // guards following 6 fields
+	open     map[*Stream]*Caller
+	callers  map[syntax.DID]map[*Stream]struct{} // by account and actor
+	count    int                                 // streams open and being opened
+	byClient map[string]int                      // of those whose client is known
+	closing  bool                                // shutdown has begun
+	drained  chan struct{}                       // closed when closing and count is 0
 }
 
 func newStreamSet() *streamSet {
-	return &streamSet{open: make(map[*Stream]struct{}), byClient: make(map[string]int), drained: make(chan struct{})}
+	return &streamSet{
+		open: make(map[*Stream]*Caller), callers: make(map[syntax.DID]map[*Stream]struct{}),
+		byClient: make(map[string]int), drained: make(chan struct{}),
+	}
 }
 
 // acquire makes room for a stream, unless there are too many already or the
@@ -55,7 +61,7 @@ func (s *streamSet) release(client string) {
 func (s *streamSet) add(st *Stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.open[st] = struct{}{}
+	s.open[st] = nil
 	if s.closing {
 		st.cancel(errShutdown)
 	}
@@ -64,7 +70,42 @@ func (s *streamSet) add(st *Stream) {
 func (s *streamSet) remove(st *Stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if c := s.open[st]; c != nil {
+		for _, did := range []syntax.DID{c.Account, c.Actor} {
+			delete(s.callers[did], st)
+			if len(s.callers[did]) == 0 {
+				delete(s.callers, did)
+			}
+		}
+	}
 	delete(s.open, st)
+}
+
+// watch lets recheck find a stream by its caller.
+func (s *streamSet) watch(st *Stream, c *Caller) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open[st] = c
+	for _, did := range []syntax.DID{c.Account, c.Actor} {
+		if s.callers[did] == nil {
+			s.callers[did] = make(map[*Stream]struct{})
+		}
+		s.callers[did][st] = struct{}{}
+	}
+}
+
+// recheck tells the streams of some callers to look at them.
+func (s *streamSet) recheck(dids []syntax.DID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, did := range dids {
+		for st := range s.callers[did] {
+			select {
+			case st.again <- struct{}{}:
+			default: // it is told already
+			}
+		}
+	}
 }
 
 func (s *streamSet) shutdown(ctx context.Context) error {
