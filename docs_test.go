@@ -56,6 +56,7 @@ var constants = map[string]any{
 	"xrpc.DefaultMaxMessage":           bytesOf(xrpc.DefaultMaxMessage),
 	"xrpc.DefaultMaxStreams":           xrpc.DefaultMaxStreams,
 	"xrpc.DefaultMaxPerClient":         xrpc.DefaultMaxPerClient,
+	"xrpc.DefaultRecheck":              xrpc.DefaultRecheck,
 	"xrpc.DefaultLimiterKeys":          xrpc.DefaultLimiterKeys,
 	"lexicons.MaxSchemaBytes":          bytesOf(lexicons.MaxSchemaBytes),
 	"identity.DefaultTimeout":          identity.DefaultTimeout,
@@ -138,6 +139,9 @@ var constants = map[string]any{
 	"pds.MaxDocumentKey":               pds.MaxDocumentKey,
 	"pds.MaxAuditText":                 bytesOf(pds.MaxAuditText),
 	"pds.MaxAuditList":                 pds.MaxAuditList,
+	"pds.MaxTickets":                   pds.MaxTickets,
+	"pds.TicketLife":                   pds.TicketLife,
+	"pds.ServiceStreamLife":            pds.ServiceStreamLife,
 	"pds.MinSecretBytes":               bytesOf(pds.MinSecretBytes),
 }
 

@@ -170,6 +170,16 @@ func (h *Hub) Recheck(topic string) {
 	}
 }
 
+// RecheckClient does what Recheck does for every topic that a client, see
+// Options.Client, subscribes to.
+func (h *Hub) RecheckClient(client string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for s := range h.clients[client] {
+		s.feed.recheck()
+	}
+}
+
 // Revoke ends the subscriptions that a client, see Options.Client, has of a
 // topic, or of all topics if that is empty. Next returns the reason; nil stands
 // for [ErrRevoked]. When Revoke returns, the client gets nothing more. It may

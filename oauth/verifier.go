@@ -63,24 +63,45 @@ func (s *Server) findToken(ctx context.Context, token string, now time.Time) (*g
 	if parsed == nil {
 		return nil, errInvalidToken("the access token is malformed")
 	}
-	var sess session
-	err := s.view(ctx, func(docs storage.Docs) error {
-		_, err := loadSession(docs, id, now, &sess)
-		return err
-	})
+	sess, err := s.findSession(ctx, id, now)
 	switch {
-	case errors.Is(err, storage.ErrNotFound):
-		return nil, errInvalidToken("the access token was revoked")
 	case err != nil:
 		return nil, err
 	case !sameHash(sess.TokenHash, token):
 		return nil, errInvalidToken("the access token is not valid, or not any more")
 	}
-	return &grantedToken{
-		Token: Token{Account: sess.Account, Actor: sess.Actor, Client: sess.ClientID, Session: sess.ID, Expires: sess.TokenExpires},
-		jkt:   sess.JKT,
-		scope: sess.scope(),
-	}, nil
+	return &grantedToken{Token: sess.token(), jkt: sess.JKT, scope: sess.scope()}, nil
+}
+
+// findSession looks a session up that an access token belongs to.
+func (s *Server) findSession(ctx context.Context, id string, now time.Time) (*session, error) {
+	var sess session
+	err := s.view(ctx, func(docs storage.Docs) error {
+		_, err := loadSession(docs, id, now, &sess)
+		return err
+	})
+	if errors.Is(err, storage.ErrNotFound) {
+		err = errInvalidToken("the access token was revoked")
+	}
+	return &sess, err
+}
+
+// token describes the access token that is good now, but for its scope.
+func (s *session) token() Token {
+	return Token{Account: s.Account, Actor: s.Actor, Client: s.ClientID, Session: s.ID, Expires: s.TokenExpires}
+}
+
+// Current returns what a session allows at the moment, which is what its last
+// access token says, expired or not: for a stream that a token has opened and
+// that may go on for longer. The error is an [*Error] if the session has ended.
+func (s *Server) Current(ctx context.Context, session string) (*Token, error) {
+	sess, err := s.findSession(ctx, session, s.now())
+	if err != nil {
+		return nil, err
+	}
+	token := sess.token()
+	token.Scope, err = s.cfg.Scopes.ParseGranted(sess.scope())
+	return &token, err
 }
 
 // onceInMemory returns a function that notes the use of proofs in this process.

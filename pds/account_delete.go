@@ -83,6 +83,7 @@ func (s *Server) extendMigration(ctx context.Context, did syntax.DID) error {
 // AccountNotFound if there is no such account. If check is not nil it runs
 // first in the same Update; its error stops the deletion.
 func (s *Server) deleteAccountNow(ctx context.Context, did syntax.DID, by cause, check func(tx storage.Tx, a *storage.Account) error) error {
+	defer s.Recheck(did)
 	var gone storage.Account
 	err := s.inLane(ctx, did, func(ctx context.Context, w *writer) error {
 		defer w.reset()

@@ -30,6 +30,7 @@ func (s *Server) changeStatus(ctx context.Context, did syntax.DID, action Status
 	change func(tx storage.Tx, a *storage.Account) error,
 	announce func(tx storage.Tx, a *storage.Account) ([]storage.Event, error),
 ) (storage.Account, error) {
+	defer s.Recheck(did)
 	var stored storage.Account
 	err := s.inLane(ctx, did, func(ctx context.Context, w *writer) error {
 		defer w.reset()

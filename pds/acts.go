@@ -151,7 +151,7 @@ var refusalLimit = xrpc.Limit{Points: 60, Window: time.Minute}
 // noteActing is noteRefusal for a session as another account; other callers are
 // passed over.
 func (s *Server) noteActing(ctx context.Context, c *xrpc.Caller, cause error) {
-	if c.Kind == xrpc.KindOAuth && c.Actor != c.Account {
+	if c.OriginKind() == xrpc.KindOAuth && c.Actor != c.Account {
 		s.noteRefusal(ctx, c.Account, c, xrpc.MethodFrom(ctx), cause)
 	}
 }

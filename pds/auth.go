@@ -30,6 +30,7 @@ type credential struct {
 	// Refresh tokens and service tokens come without.
 	account *storage.Account
 
+	basis   basis          // of all but refresh tokens and the administrator's password
 	refresh *sessionClaims // of a refresh token
 	granted *scope.Set     // to an OAuth caller
 	service *serviceClaims // of a service token, verified
@@ -53,14 +54,17 @@ func (s *Server) authenticators() []xrpc.Authenticator {
 }
 
 // authenticate knows the administrator's password, session tokens, refresh
-// tokens, service tokens and the access tokens of OAuth. Which of the tokens is expected depends on the
+// tokens, service tokens, the access tokens of OAuth, and tickets. Which of the tokens is expected depends on the
 // method: a token of another kind is as good as none.
 func (s *Server) authenticate(r *http.Request) (*xrpc.Caller, error) {
+	ctx := r.Context()
+	if len(r.Header.Values("Authorization")) == 0 {
+		return s.authenticateTicket(r)
+	}
 	scheme, value, ok := parseAuthorization(r.Header.Values("Authorization"))
 	if !ok {
 		return nil, nil
 	}
-	ctx := r.Context()
 	nsid := xrpc.MethodFrom(ctx)
 	switch scheme {
 	case "basic":
@@ -148,7 +152,7 @@ func (s *Server) authenticateSession(ctx context.Context, token, nsid string) (*
 	}
 	return &xrpc.Caller{
 		Account: account.DID, Actor: account.DID, Kind: kind, Scopes: []string{claims.Scope},
-		Detail: &credential{scope: claims.Scope, account: account},
+		Detail: &credential{scope: claims.Scope, account: account, basis: claims.basis()},
 	}, nil
 }
 

@@ -58,7 +58,7 @@ func (s *Server) check(r accessRule) xrpc.Check {
 
 // allows checks kind and scope of a caller.
 func (r *accessRule) allows(c *xrpc.Caller) error {
-	switch c.Kind {
+	switch c.OriginKind() {
 	case xrpc.KindSession, xrpc.KindAppPassword:
 		if !r.allowsSession(sessionScope(c)) {
 			return errBadTokenScope()

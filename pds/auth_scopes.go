@@ -34,7 +34,7 @@ func errScopeMissing(text string) *xrpc.Error {
 // callers have their scopes looked at; what sessions may do is up to the
 // method's rule.
 func requireScope(c *xrpc.Caller, permissions ...scope.Permission) error {
-	if c.Kind != xrpc.KindOAuth {
+	if c.OriginKind() != xrpc.KindOAuth {
 		return nil
 	}
 	if missing := granted(c).Missing(permissions...); missing != "" {
@@ -71,7 +71,7 @@ func (s *Server) writeScopes(ctx context.Context, b *Batch) (func(collection str
 		return nil, xrpc.AuthMissing()
 	}
 	set := b.grant
-	if set == nil && c.Kind != xrpc.KindOAuth {
+	if set == nil && c.OriginKind() != xrpc.KindOAuth {
 		return func(string, Action) error { return nil }, nil
 	}
 	if set == nil {

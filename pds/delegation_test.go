@@ -87,9 +87,7 @@ func (h *house) serviceToken(a *pdstest.Account, lxm string, more ...string) str
 	return "Bearer " + out.Token
 }
 
-func (h *house) serviceDID() string {
-	return "did:web:" + strings.ReplaceAll(strings.TrimPrefix(h.URL, "http://"), ":", "%3A")
-}
+func (h *house) serviceDID() string { return serviceDID(h.PDS) }
 
 func (h *house) notes() int {
 	h.t.Helper()

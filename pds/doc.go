@@ -61,6 +61,8 @@
 //     key of its issuer. Account is that issuer, which may be any account of
 //     the network. Methods in the namespaces of com.atproto that are named
 //     below get none, but for those that services call.
+//   - KindTicket: one of the above, by its Origin, who opens a stream with a
+//     ticket, see [Server.IssueTicket].
 //   - KindAdmin: the administrator. Account and Actor are empty, so there is no
 //     repository to write to.
 //

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
 	"github.com/pdskit/pdskit/live"
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
@@ -96,12 +98,15 @@ func liveError(err error) error {
 	return err
 }
 
-// topicNews is what the hub has to be told when a State has been applied.
-type topicNews struct{ changed, rights []string }
+// liveNews is what subscribers have to be told when a State has been applied.
+type liveNews struct {
+	changed, rights []string // topics
+	callers         []syntax.DID
+}
 
-// tellHub makes known what the changes of a State, if they have been applied,
-// did to topics. Otherwise there is nothing new to find.
-func (st *State) tellHub() {
+// tellLive makes known what the changes of a State, if they have been applied,
+// did to topics and to somebody's rights. Otherwise there is nothing new to find.
+func (st *State) tellLive() {
 	if st == nil {
 		return
 	}
@@ -111,6 +116,7 @@ func (st *State) tellHub() {
 	for _, topic := range st.news.rights {
 		st.s.live.Recheck(topic)
 	}
+	st.s.Recheck(st.news.callers...)
 }
 
 // CreateTopic makes a topic together with the other changes, see live.Create.
@@ -186,11 +192,23 @@ func (st *State) Redact(topic string, seq int64) error {
 // changes are durable, see live.Hub.Recheck: for changes of somebody's rights.
 // It counts as a change.
 func (st *State) RecheckTopic(topic string) error {
+	return st.alsoTell(func(news *liveNews) { news.rights = append(news.rights, topic) })
+}
+
+// Recheck has everything that somebody has open looked at again once the changes
+// are durable, see [Server.Recheck]: for whoever has lost rights, such as a
+// member who was banned. It counts as a change.
+func (st *State) Recheck(did syntax.DID) error {
+	return st.alsoTell(func(news *liveNews) { news.callers = append(news.callers, did) })
+}
+
+// alsoTell notes something to be told when the changes are durable.
+func (st *State) alsoTell(note func(*liveNews)) error {
 	if err := st.also(0, func(storage.Docs) error { return nil }); err != nil {
 		return err
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.news.rights = append(st.news.rights, topic)
+	note(&st.news)
 	return nil
 }

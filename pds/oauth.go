@@ -51,6 +51,7 @@ func (s *Server) newOAuth() (*oauth.Server, error) {
 	if s.cfg.SignInAlerts {
 		cfg.Hook = s.noteOAuth(cfg.Hook)
 	}
+	cfg.Hook = s.cutEnded(cfg.Hook)
 	if cfg.UI == nil {
 		if cfg.UI, err = ui.New(ui.Options{Branding: s.branding()}); err != nil {
 			return nil, err
@@ -117,7 +118,7 @@ func (s *Server) authenticateOAuth(r *http.Request) (*xrpc.Caller, error) {
 		return nil, err
 	}
 	caller.Scopes = strings.Fields(granted.String())
-	caller.Detail = &credential{account: account, granted: granted}
+	caller.Detail = &credential{account: account, granted: granted, basis: basis{Session: token.Session}}
 	return caller, nil
 }
 

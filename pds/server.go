@@ -129,6 +129,7 @@ func New(cfg Config) (*Server, error) {
 		TrustedProxies: append(xrpc.PrivateProxies(), cfg.TrustedProxies...),
 		Stream:         xrpc.StreamConfig{WriteTimeout: cfg.Limits.writeTimeout()},
 		Owned:          ownedMethod,
+		Renew:          s.renew,
 		Challenge:      s.challenge(),
 		Fallback:       s.proxy,
 		ValidateOutput: cfg.ValidateOutput,

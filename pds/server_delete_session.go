@@ -14,7 +14,9 @@ const deleteSessionNSID = "com.atproto.server.deleteSession"
 func (s *Server) deleteSession() xrpc.Method {
 	return xrpc.Procedure(deleteSessionNSID, s.refreshRule(),
 		func(ctx context.Context, _ *xrpc.None) (*xrpc.None, error) {
-			key, _ := sessionID(credentialOf(xrpc.CallerFrom(ctx)).refresh.ID)
+			caller := xrpc.CallerFrom(ctx)
+			defer s.Recheck(caller.Account)
+			key, _ := sessionID(credentialOf(caller).refresh.ID)
 			return nil, s.store.Update(ctx, func(tx storage.Tx) error {
 				return tx.DeleteDoc(docSession, key)
 			})

@@ -25,6 +25,7 @@ func (s *Server) revokeAppPassword() xrpc.Method {
 
 // dropAppPassword ends an app password and its sessions.
 func (s *Server) dropAppPassword(ctx context.Context, did syntax.DID, name string) error {
+	defer s.Recheck(did)
 	return s.store.Update(ctx, func(tx storage.Tx) error {
 		if err := tx.DeleteDoc(docAppPassword, appPasswordKey(did, name)); err != nil {
 			return err

@@ -138,7 +138,7 @@ func (s *Server) authenticateService(ctx context.Context, token, nsid string) (*
 	if err := s.verifyServiceSignature(ctx, t, did, name); err != nil {
 		return nil, err
 	}
-	return &xrpc.Caller{Account: did, Actor: did, Kind: xrpc.KindService, Detail: &credential{service: c}}, nil
+	return &xrpc.Caller{Account: did, Actor: did, Kind: xrpc.KindService, Detail: &credential{service: c, basis: s.serviceBasis()}}, nil
 }
 
 // isModerator reports whether an issuer is the moderation service of the

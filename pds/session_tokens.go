@@ -28,6 +28,10 @@ type sessionClaims struct {
 	Expires  int64      `json:"exp"` // Unix seconds
 	ID       string     `json:"jti,omitempty"`
 
+	// Session is the key of the session of an access token. Tokens of other
+	// servers are without it, and those of no session.
+	Session string `json:"sid,omitempty"`
+
 	// Epoch is the account's TokensAfter in Unix milliseconds when the token
 	// was made, 0 for none. Tokens of other servers are without it.
 	Epoch *int64 `json:"epoch,omitempty"`
@@ -125,10 +129,13 @@ func (s *Server) signTokens(a *storage.Account, scope, id string) (t sessionToke
 		Scope: scope, Audience: string(s.cfg.ServiceDID), Subject: a.DID, Epoch: &epoch,
 		IssuedAt: now.Unix(), Expires: now.Add(s.cfg.Limits.AccessTTL).Unix(),
 	}
+	if scope != scopeTakendown {
+		claims.Session, _ = sessionID(id)
+	}
 	if t.Access, err = s.signSessionToken(typAccess, &claims); err != nil {
 		return t, err
 	}
-	claims.Scope, claims.ID = scopeRefresh, id
+	claims.Scope, claims.ID, claims.Session = scopeRefresh, id, ""
 	claims.Expires = s.refreshExpiry().Unix()
 	t.Refresh, err = s.signSessionToken(typRefresh, &claims)
 	return t, err

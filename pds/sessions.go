@@ -132,25 +132,9 @@ func putSession(tx storage.Docs, d storage.Doc, ses *session) error {
 // that is used up, or whose session or app password is gone.
 func (s *Server) nextToken(tx storage.Docs, did syntax.DID, id string) (next, scope string, err error) {
 	key, number := sessionID(id)
-	d, err := tx.GetDoc(docSession, key)
-	if errors.Is(err, storage.ErrNotFound) || err == nil && d.Owner != did {
-		return "", "", errTokenRevoked()
-	}
+	d, ses, err := findSession(tx, did, key)
 	if err != nil {
 		return "", "", err
-	}
-	var ses session
-	if err := json.Unmarshal(d.Value, &ses); err != nil {
-		return "", "", err
-	}
-	if ses.App != "" {
-		_, err := tx.GetDoc(docAppPassword, appPasswordKey(did, ses.App))
-		if errors.Is(err, storage.ErrNotFound) {
-			return "", "", errTokenRevoked()
-		}
-		if err != nil {
-			return "", "", err
-		}
 	}
 	now := s.clock.Now()
 	if number < ses.Number {
@@ -172,6 +156,26 @@ func (s *Server) nextToken(tx storage.Docs, did syntax.DID, id string) (next, sc
 	ses.Number = number + 1
 	d.Expires = s.refreshExpiry()
 	return tokenID(key, ses.Number), ses.scope(), putSession(tx, d, &ses)
+}
+
+// findSession returns a session of an account, or errTokenRevoked if it or its app
+// password is gone.
+func findSession(tx storage.Docs, did syntax.DID, key string) (d storage.Doc, ses session, err error) {
+	d, err = tx.GetDoc(docSession, key)
+	if errors.Is(err, storage.ErrNotFound) || err == nil && d.Owner != did {
+		return d, ses, errTokenRevoked()
+	}
+	if err != nil {
+		return d, ses, err
+	}
+	if err := json.Unmarshal(d.Value, &ses); err != nil || ses.App == "" {
+		return d, ses, err
+	}
+	_, err = tx.GetDoc(docAppPassword, appPasswordKey(did, ses.App))
+	if errors.Is(err, storage.ErrNotFound) {
+		err = errTokenRevoked()
+	}
+	return d, ses, err
 }
 
 // dropSessions ends all sessions of an account, or those that were made with

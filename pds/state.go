@@ -115,7 +115,7 @@ type State struct {
 	size   int
 	later  []func(tx storage.Docs) error // other changes
 	failed error                         // a bound that was passed: nothing may be applied
-	news   topicNews                     // what the hub is told when the changes are stored
+	news   liveNews                      // what subscribers are told when the changes are stored
 }
 
 type docID struct{ kind, key string }
@@ -187,7 +187,7 @@ func (s *Server) updateOnce(ctx context.Context, fn func(*State) error) error {
 
 // updateWith is an Update in which fn applies st, which may be nil.
 func (s *Server) updateWith(ctx context.Context, st *State, fn func(tx storage.Tx) error) error {
-	defer st.tellHub()
+	defer st.tellLive()
 	return s.store.Update(ctx, fn)
 }
 

@@ -50,6 +50,15 @@ type Caller struct {
 	Detail  any      // the authenticator's own data
 }
 
+// OriginKind returns Kind, or Origin for a ticket: by what kind of credential
+// the caller is here in the end.
+func (c *Caller) OriginKind() Kind {
+	if c.Kind == KindTicket {
+		return c.Origin
+	}
+	return c.Kind
+}
+
 // An Authenticator knows one kind of credential. Authenticate returns nil, nil
 // for a request that carries none of its kind; an *[Error] (such as
 // [InvalidToken]) for a bad one; another error, which becomes a 500, if it
