@@ -42,8 +42,11 @@
 //
 // A program extends the server by replacing its parts in [Config]; by wrapping
 // it in HTTP middleware (Config.Middleware); by registering methods ([Server.Handle],
-// [Server.Replace]); and by writing through [Server.Apply] and
-// [Server.CreateAccount]. A method gets its caller from xrpc.CallerFrom. What an
+// [Server.Replace]); by deciding ([Policy], [Delegation]), observing
+// ([Server.Observe]) and scheduling ([Server.HandleJobs]); and by writing through
+// [Server.Apply], [Server.UploadBlob], [Server.ImportRepo] and
+// [Server.CreateAccount]. [Server.ServiceToken] lets it call other services in the
+// name of an account. A method gets its caller from xrpc.CallerFrom. What an
 // administrator changes by methods of the program's own goes into the audit log
 // by [Server.Audit].
 //

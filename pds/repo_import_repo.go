@@ -34,21 +34,27 @@ func (s *Server) importRepo() xrpc.Method {
 				return nil, xrpc.InvalidRequest("Service is not accepting repo imports")
 			}
 			caller := xrpc.CallerFrom(ctx)
-			if _, running := s.importing.LoadOrStore(caller.Account, true); running {
-				return nil, xrpc.NewError(http.StatusServiceUnavailable, "NotEnoughResources", "An import of this account is running")
-			}
-			defer s.importing.Delete(caller.Account)
-			select {
-			case s.imports <- struct{}{}:
-				defer func() { <-s.imports }()
-			default:
-				return nil, xrpc.NewError(http.StatusServiceUnavailable, "NotEnoughResources", "Too many imports are running")
-			}
-			if err := s.importCAR(ctx, caller.Account, cause{caller.Actor, caller.Client}, up); err != nil {
-				return nil, err
-			}
-			return nil, s.extendMigration(ctx, caller.Account)
+			return nil, s.importFor(ctx, caller.Account, cause{caller.Actor, caller.Client}, up)
 		}).WithMaxBody(s.cfg.Limits.ImportBytes)
+}
+
+// importFor is importCAR within the bounds of imports, and carries on a
+// migration.
+func (s *Server) importFor(ctx context.Context, did syntax.DID, by cause, up *xrpc.Upload) error {
+	if _, running := s.importing.LoadOrStore(did, true); running {
+		return xrpc.NewError(http.StatusServiceUnavailable, "NotEnoughResources", "An import of this account is running")
+	}
+	defer s.importing.Delete(did)
+	select {
+	case s.imports <- struct{}{}:
+		defer func() { <-s.imports }()
+	default:
+		return xrpc.NewError(http.StatusServiceUnavailable, "NotEnoughResources", "Too many imports are running")
+	}
+	if err := s.importCAR(ctx, did, by, up); err != nil {
+		return err
+	}
+	return s.extendMigration(ctx, did)
 }
 
 func errImport(err error, format string, args ...any) *xrpc.Error {
