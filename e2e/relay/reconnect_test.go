@@ -19,7 +19,7 @@ func TestReconnect(t *testing.T) {
 	line := newLine(t)
 	srv := pdstest.New(t, func(cfg *pds.Config) { cfg.PublicURL = line.url() })
 	line.to = strings.TrimPrefix(srv.URL, "http://")
-	w := newRelay(t, srv)
+	w := newRelay(t, newDirectory(srv))
 	w.follow(srv)
 	// The relay's cursor stays behind what it has done, at the least by one
 	// event, so it asks for some again. Of those it knows commits.

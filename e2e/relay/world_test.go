@@ -61,14 +61,14 @@ type refusal struct {
 // newWorld starts a server and a relay that follows it.
 func newWorld(t *testing.T) (*world, *pdstest.PDS) {
 	srv := pdstest.New(t)
-	w := newRelay(t, srv)
+	w := newRelay(t, newDirectory(srv))
 	w.follow(srv)
 	return w, srv
 }
 
-// newRelay starts a relay that follows nobody yet. It resolves identities by
-// the PLC directory of srv, and handles by those who serve them.
-func newRelay(t *testing.T, srv *pdstest.PDS) *world {
+// newRelay starts a relay that follows nobody yet and resolves identities by a
+// directory.
+func newRelay(t *testing.T, directory identity.Directory) *world {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -98,7 +98,7 @@ func newRelay(t *testing.T, srv *pdstest.PDS) *world {
 	cfg := relay.DefaultRelayConfig()
 	cfg.LenientSyncValidation = false
 	cfg.SkipAccountHostCheck = false
-	w.relay, err = relay.NewRelay(db, events, newDirectory(srv), cfg)
+	w.relay, err = relay.NewRelay(db, events, directory, cfg)
 	must(err)
 	persister.SetUidSource(w.relay)
 	// The relay's own checker, but without the guard against loopback.
@@ -133,18 +133,24 @@ func newRelay(t *testing.T, srv *pdstest.PDS) *world {
 	return w
 }
 
-// newDirectory resolves as a relay does, cache included, and verifies handles
-// besides.
+// newDirectory resolves by the PLC directory of srv, and handles by those who
+// serve them.
 func newDirectory(srv *pdstest.PDS) identity.Directory {
+	return newCachedDirectory(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Host == "plc.test" {
+			return srv.PLC.Transport().RoundTrip(r)
+		}
+		return srv.Config.Transport.RoundTrip(r)
+	})
+}
+
+// newCachedDirectory resolves as a relay does, cache included, and verifies
+// handles besides. Requests for the PLC directory go to plc.test.
+func newCachedDirectory(network roundTripper) identity.Directory {
 	base := &identity.BaseDirectory{
 		PLCURL:                "http://plc.test",
 		SkipDNSDomainSuffixes: []string{".test"},
-		HTTPClient: http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-			if r.URL.Host == "plc.test" {
-				return srv.PLC.Transport().RoundTrip(r)
-			}
-			return srv.Config.Transport.RoundTrip(r)
-		})},
+		HTTPClient:            http.Client{Transport: network},
 	}
 	return identity.NewCacheDirectory(base, 1000, 24*time.Hour, 2*time.Minute, 5*time.Minute)
 }
@@ -163,15 +169,7 @@ func (w *world) follow(srv *pdstest.PDS) {
 	// connection happens to be there. The lowest that it sends is 1, which is
 	// in the future of a server where nothing has happened.
 	srv.CreateAccount("somebody")
-	if err := w.db.Create(&models.Host{
-		Hostname: hostname(srv), NoSSL: true, Status: models.HostStatusActive,
-		Trusted: true, AccountLimit: 1_000_000, LastSeq: 1,
-	}).Error; err != nil {
-		w.t.Fatal(err)
-	}
-	if err := w.relay.SubscribeToHost(w.t.Context(), hostname(srv), true, true); err != nil {
-		w.t.Fatal(err)
-	}
+	w.subscribe(hostname(srv))
 	w.servers = append(w.servers, srv)
 	events, err := srv.Subscribe(w.t.Context(), 0)
 	if err != nil {
@@ -192,6 +190,20 @@ func (w *world) follow(srv *pdstest.PDS) {
 		events.Close()
 		<-done
 	})
+}
+
+// subscribe makes the relay read all events of a host.
+func (w *world) subscribe(hostname string) {
+	w.t.Helper()
+	if err := w.db.Create(&models.Host{
+		Hostname: hostname, NoSSL: true, Status: models.HostStatusActive,
+		Trusted: true, AccountLimit: 1_000_000, LastSeq: 1,
+	}).Error; err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.relay.SubscribeToHost(w.t.Context(), hostname, true, true); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // refuse says that the relay is right to refuse what srv sends of an account

@@ -146,7 +146,7 @@ func TestLateRelay(t *testing.T) {
 		a.Post("com.atproto.server.activateAccount", nil, nil)
 		a.CreateRecord(posts, post("last"))
 	}
-	w := newRelay(t, srv)
+	w := newRelay(t, newDirectory(srv))
 	w.outdated = outdated
 	w.follow(srv)
 	w.settle()
