@@ -21,6 +21,7 @@ import (
 	"github.com/pdskit/pdskit/identity"
 	"github.com/pdskit/pdskit/live"
 	"github.com/pdskit/pdskit/oauth"
+	"github.com/pdskit/pdskit/oauth/ui"
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
 	"github.com/pdskit/pdskit/xrpc/lexicons"
@@ -260,7 +261,11 @@ type Info struct {
 	HomeURL        string
 	PrivacyPolicy  string // URL
 	TermsOfService string // URL
+	SupportURL     string
 	Contact        string // e-mail address
+
+	// Colors are those of the OAuth pages, unless OAuth.UI is set.
+	Colors ui.Colors
 }
 
 // Service is another service of the network.
@@ -340,6 +345,7 @@ type Limits struct {
 	ProxyBytes       int64         // body of such a request, and of its answer: 10 MiB
 	ProxyHeaderTime  time.Duration // how long another service may take to answer: 10 s
 	ProxyIdle        time.Duration // an answer of another service without progress: 30 s
+	ProxyRetries     int           // further tries of a query whose connection fails: 0
 }
 
 func def[T comparable](v *T, d T) {

@@ -69,11 +69,12 @@ func (s *Server) newOAuth() (*oauth.Server, error) {
 
 // branding makes the pages those of this server.
 func (s *Server) branding() ui.Branding {
-	out := ui.Branding{Name: s.cfg.Info.Name}
+	out := ui.Branding{Name: s.cfg.Info.Name, Colors: s.cfg.Info.Colors}
 	for _, l := range []ui.FooterLink{
 		{Rel: "canonical", URL: s.cfg.Info.HomeURL},
 		{Rel: "terms-of-service", URL: s.cfg.Info.TermsOfService},
 		{Rel: "privacy-policy", URL: s.cfg.Info.PrivacyPolicy},
+		{Rel: "help", URL: s.cfg.Info.SupportURL},
 	} {
 		if l.URL != "" {
 			out.Links = append(out.Links, l)

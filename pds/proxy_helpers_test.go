@@ -68,6 +68,13 @@ func (f *fakeService) last(t *testing.T) sentRequest {
 	return f.requests[len(f.requests)-1]
 }
 
+// all returns all requests.
+func (f *fakeService) all() []sentRequest {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.requests)
+}
+
 func (f *fakeService) count() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

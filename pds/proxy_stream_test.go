@@ -339,6 +339,54 @@ func TestProxyGuard(t *testing.T) {
 	ok(t, proxied(t, srv, getSuggestions, "Bearer "+alice.Access, ""))
 }
 
+// Queries whose connection fails are tried again as often as is configured, with
+// a token of their own; procedures, which may have done something, are not.
+func TestProxyRetries(t *testing.T) {
+	t.Parallel()
+	var failures atomic.Int64
+	tokens := map[string]bool{}
+	up := newService(t, func(w http.ResponseWriter, r *http.Request) {
+		if failures.Add(-1) < 0 {
+			w.Header().Set("Connection", "close") // net/http tries again where it had used a connection before
+			return
+		}
+		panic(http.ErrAbortHandler) // the connection breaks
+	})
+	srv := pdstest.New(t, withAppView(up), func(c *pds.Config) { c.Limits.ProxyRetries = 2 })
+	alice := srv.CreateAccount("alice")
+	for _, tt := range []struct {
+		verb     string
+		failures int64
+		status   int
+		sent     int
+	}{
+		{"GET", 0, 200, 1},
+		{"GET", 2, 200, 3},
+		{"GET", 3, 502, 3},
+		{"POST", 1, 502, 1},
+	} {
+		before := up.count()
+		failures.Store(tt.failures)
+		var body io.Reader
+		if tt.verb == "POST" {
+			body = strings.NewReader("x")
+		}
+		resp, err := http.DefaultClient.Do(proxyRequest(t.Context(), t, alice, tt.verb, body))
+		ok(t, err)
+		resp.Body.Close()
+		if sent := up.count() - before; resp.StatusCode != tt.status || sent != tt.sent {
+			t.Errorf("%s with %d failures: %d after %d requests", tt.verb, tt.failures, resp.StatusCode, sent)
+		}
+	}
+	for _, r := range up.all() {
+		token := r.Header.Get("Authorization")
+		if tokens[token] {
+			t.Error("a token was sent twice")
+		}
+		tokens[token] = true
+	}
+}
+
 // Calls are bounded for each account and in total; what is above gets a 503.
 func TestProxyCallsAreBounded(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
+	"github.com/pdskit/pdskit/identity"
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
 )
@@ -104,6 +106,14 @@ func (s *Server) sendSlot(ctx context.Context, c *serviceCall, release func()) (
 		r.Body, r.ContentLength = io.NopCloser(sent), c.length
 	}
 	resp, err := s.cfg.Transport.RoundTrip(r)
+	for try := 0; err != nil && try < limits.ProxyRetries && mayRetry(c, err); try++ {
+		sleep(ctx, retryPause)
+		if r, err = s.serviceRequest(ctx, c); err != nil { // the service may take a token once
+			stop()
+			return nil, err
+		}
+		resp, err = s.cfg.Transport.RoundTrip(r)
+	}
 	refused := sent.detach()
 	timer.Stop()
 	if err != nil {
@@ -131,6 +141,19 @@ func (s *Server) sendSlot(ctx context.Context, c *serviceCall, release func()) (
 		return nil, err
 	}
 	return resp, nil
+}
+
+// retryPause is between two tries of a call.
+const retryPause = 100 * time.Millisecond
+
+// mayRetry reports whether a call may be tried again after an error: a query
+// whose connection could not be made, or broke before there was an answer.
+func mayRetry(c *serviceCall, err error) bool {
+	if c.verb == http.MethodPost || errors.Is(err, identity.ErrBlockedAddress) {
+		return false
+	}
+	_, network := errors.AsType[*net.OpError](err)
+	return network || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // serviceRequest makes the HTTP request of a call, with its token.

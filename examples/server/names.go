@@ -13,6 +13,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"github.com/pdskit/pdskit/identity"
+	"github.com/pdskit/pdskit/oauth/ui"
 	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/pds/smtpmail"
 )
@@ -33,9 +34,14 @@ const (
 	noFiles  = "all data is in pds.db in PDS_DATA_DIRECTORY"
 	noBuffer = "subscribers share one buffer, see docs/operating.md"
 	noS3     = "object storage is not supported yet; blobs are kept on disk, see PDS_BLOBSTORE_DISK_LOCATION"
-	noProxy  = "requests to other services use HTTP/2 where they can, and the encoding that the client asks for, and are not repeated"
+	noHTTP2  = "HTTP/2 is used wherever the other service offers it"
+	noPrefer = "answers of other services come compressed whenever the client takes that"
 	noFetch  = "documents of others are limited by kind"
-	noPages  = "there are no sign-in pages yet"
+	noPages  = "pages show no pictures of other places; a program of one's own sets oauth/ui.Branding"
+	noRobots = "there is no captcha; invite codes and rate limits bound sign-up"
+	noDPoP   = "nonces of DPoP are made with PDS_JWT_SECRET"
+	noLink   = "mail holds codes, which no program can follow as a link"
+	noLex    = "lexicons of others are found by their own names"
 	noRedis  = "Redis is not supported; rate limits are counted in memory"
 	noKMS    = "key management services are not supported yet; use PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX"
 	noEntry  = "entryway mode is not supported; this server keeps its own accounts"
@@ -89,6 +95,19 @@ func parseSecret(v string) (string, error) {
 	return v, nil
 }
 
+// parseClientID reads a client_id, which is compared as it is written.
+func parseClientID(v string) (string, error) {
+	_, err := parseURL(v)
+	return v, err
+}
+
+func parseColor(v string) (string, error) {
+	if _, err := ui.New(ui.Options{Branding: ui.Branding{Colors: ui.Colors{Primary: v}}}); err != nil {
+		return "", errors.New("must be a color like #2f5bd7 or #25d")
+	}
+	return v, nil
+}
+
 func checkedSMTP(v string) (string, error) {
 	_, err := smtpmail.New(smtpmail.Config{URL: v, From: "pds@example.com"})
 	return v, err
@@ -118,6 +137,14 @@ func knownSettings() []setting {
 		value("PDS_HOME_URL", "link on the landing page", func(s *settings) *string { return &s.homeURL }, parseURL),
 		value("PDS_PRIVACY_POLICY_URL", "link in describeServer", func(s *settings) *string { return &s.privacyURL }, parseURL),
 		value("PDS_TERMS_OF_SERVICE_URL", "link in describeServer", func(s *settings) *string { return &s.termsURL }, parseURL),
+		value("PDS_SUPPORT_URL", "link for help, on the sign-in pages", func(s *settings) *string { return &s.supportURL }, parseURL),
+		value("PDS_PRIMARY_COLOR", "color of buttons and links of the sign-in pages, such as #2f5bd7", func(s *settings) *string { return &s.colors.Primary }, parseColor),
+		value("PDS_ERROR_COLOR", "color of errors there", func(s *settings) *string { return &s.colors.Error }, parseColor),
+		value("PDS_WARNING_COLOR", "color of warnings", func(s *settings) *string { return &s.colors.Warning }, parseColor),
+		value("PDS_INFO_COLOR", "color of remarks", func(s *settings) *string { return &s.colors.Info }, parseColor),
+		value("PDS_SUCCESS_COLOR", "color of what went well", func(s *settings) *string { return &s.colors.Success }, parseColor),
+		list("PDS_OAUTH_TRUSTED_CLIENTS", "apps whose name and logo are shown at sign-in, comma-separated client_ids (apps are shown by their host)",
+			func(s *settings) *[]string { return &s.trustedClients }, parseClientID),
 		value("PDS_CONTACT_EMAIL_ADDRESS", "address in describeServer", func(s *settings) *string { return &s.contact }, parseMailAddress),
 		value("PDS_ACCEPTING_REPO_IMPORTS", "allow importRepo (true)", func(s *settings) *bool { return &s.acceptImports }, parseBool),
 		value("PDS_MAX_REPO_IMPORT_SIZE", "bytes of an imported repository (2 GiB)", func(s *settings) *int64 { return &s.importBytes }, parseNumber),
@@ -153,6 +180,7 @@ func knownSettings() []setting {
 		value("PDS_PROXY_HEADERS_TIMEOUT", "milliseconds that another service may take to answer (10 s)", func(s *settings) *time.Duration { return &s.proxyHeaderTime }, parseMilliseconds),
 		value("PDS_PROXY_BODY_TIMEOUT", "milliseconds that its answer may stand still (30 s)", func(s *settings) *time.Duration { return &s.proxyIdle }, parseMilliseconds),
 		value("PDS_PROXY_MAX_RESPONSE_SIZE", "bytes of its answer, and of what is sent to it (10 MiB)", func(s *settings) *int64 { return &s.proxyBytes }, parseNumber),
+		value("PDS_PROXY_MAX_RETRIES", "further tries of a query whose connection fails (none)", func(s *settings) *int { return &s.proxyRetries }, parseRetries),
 
 		value("PDS_RATE_LIMITS_ENABLED", "limit requests (true; false in development mode)", func(s *settings) *bool { return &s.rateLimits }, parseBool),
 		value("PDS_RATE_LIMIT_BYPASS_KEY", "value of the header x-ratelimit-bypass that lifts the limits", func(s *settings) *string { return &s.bypassKey }, parseText),
@@ -181,11 +209,14 @@ func knownSettings() []setting {
 	none(noFiles, false, "PDS_ACCOUNT_DB_LOCATION", "PDS_SEQUENCER_DB_LOCATION", "PDS_DID_CACHE_DB_LOCATION", "PDS_ACTOR_STORE_DIRECTORY",
 		"PDS_ACTOR_STORE_CACHE_SIZE", "PDS_SQLITE_DISABLE_WAL_AUTO_CHECKPOINT", "PDS_BLOBSTORE_DISK_TMP_LOCATION")
 	none(noBuffer, false, "PDS_MAX_SUBSCRIPTION_BUFFER")
-	none(noProxy, false, "PDS_PROXY_ALLOW_HTTP2", "PDS_PROXY_MAX_RETRIES", "PDS_PROXY_PREFER_COMPRESSED")
+	none(noHTTP2, false, "PDS_PROXY_ALLOW_HTTP2")
+	none(noPrefer, false, "PDS_PROXY_PREFER_COMPRESSED")
 	none(noFetch, false, "PDS_FETCH_MAX_RESPONSE_SIZE")
-	none(noPages, false, "PDS_LOGO_URL", "PDS_SUPPORT_URL", "PDS_HCAPTCHA_SITE_KEY", "PDS_HCAPTCHA_SECRET_KEY", "PDS_HCAPTCHA_TOKEN_SALT",
-		"PDS_OAUTH_TRUSTED_CLIENTS", "PDS_PRIMARY_COLOR", "PDS_ERROR_COLOR", "PDS_WARNING_COLOR", "PDS_INFO_COLOR", "PDS_SUCCESS_COLOR",
-		"PDS_BACKGROUND_LIGHT_URL", "PDS_BACKGROUND_DARK_URL", "PDS_DPOP_SECRET", "PDS_EMAIL_DISABLE_CONFIRMATION_LINK", "PDS_LEXICON_AUTHORITY_DID")
+	none(noPages, false, "PDS_LOGO_URL", "PDS_BACKGROUND_LIGHT_URL", "PDS_BACKGROUND_DARK_URL")
+	none(noRobots, false, "PDS_HCAPTCHA_SITE_KEY", "PDS_HCAPTCHA_SECRET_KEY", "PDS_HCAPTCHA_TOKEN_SALT")
+	none(noDPoP, false, "PDS_DPOP_SECRET")
+	none(noLink, false, "PDS_EMAIL_DISABLE_CONFIRMATION_LINK")
+	none(noLex, false, "PDS_LEXICON_AUTHORITY_DID")
 	none(noLog, false, "LOG_SYSTEMS", "LOG_DESTINATION")
 	return known
 }

@@ -9,11 +9,13 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/pdskit/pdskit/identity"
+	"github.com/pdskit/pdskit/oauth"
 	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/pds/metrics"
 	"github.com/pdskit/pdskit/pds/smtpmail"
@@ -162,8 +164,9 @@ func newConfig(set *settings, store *sqlite.Store, master []byte, plc *identity.
 		DidDocInSession: set.didDocInSession,
 		Info: pds.Info{
 			Name: set.name, HomeURL: set.homeURL, PrivacyPolicy: set.privacyURL,
-			TermsOfService: set.termsURL, Contact: set.contact,
+			TermsOfService: set.termsURL, SupportURL: set.supportURL, Contact: set.contact, Colors: set.colors,
 		},
+		OAuth:           oauth.Config{ClientPolicy: set.trust},
 		Transport:       newTransport(set),
 		AppView:         set.appView,
 		ImageURLPattern: set.imageURLs,
@@ -175,7 +178,7 @@ func newConfig(set *settings, store *sqlite.Store, master []byte, plc *identity.
 		TrustedProxies:  set.bypassIPs,
 		Limits: pds.Limits{
 			BlobBytes: set.blobBytes, ImportBytes: set.importBytes, BackfillWindow: set.backfill,
-			ProxyHeaderTime: set.proxyHeaderTime, ProxyIdle: set.proxyIdle, ProxyBytes: set.proxyBytes,
+			ProxyHeaderTime: set.proxyHeaderTime, ProxyIdle: set.proxyIdle, ProxyBytes: set.proxyBytes, ProxyRetries: set.proxyRetries,
 		},
 		Logger:  log,
 		DevMode: set.devMode,
@@ -201,6 +204,14 @@ func newConfig(set *settings, store *sqlite.Store, master []byte, plc *identity.
 		log.Warn("no PDS_EMAIL_SMTP_URL: mail is not sent but written to the log, with the codes in it")
 	}
 	return cfg, nil
+}
+
+// trust says what is thought of an app.
+func (s *settings) trust(_ context.Context, c oauth.ClientInfo) oauth.Trust {
+	if slices.Contains(s.trustedClients, c.ID) {
+		return oauth.Trusted
+	}
+	return oauth.Untrusted
 }
 
 // newMailer returns what sends mail by a server, or nil without one.

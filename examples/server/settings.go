@@ -14,6 +14,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"github.com/pdskit/pdskit/identity"
+	"github.com/pdskit/pdskit/oauth/ui"
 	"github.com/pdskit/pdskit/pds"
 )
 
@@ -27,7 +28,10 @@ type settings struct {
 	serviceDID syntax.DID
 	version    string
 
-	name, homeURL, privacyURL, termsURL, contact string
+	name, homeURL, privacyURL, termsURL, supportURL, contact string
+
+	colors         ui.Colors // of the OAuth pages
+	trustedClients []string
 
 	dataDir, blobDir string
 	warnings         []string // about the configuration
@@ -59,6 +63,7 @@ type settings struct {
 	proxyHeaderTime  time.Duration
 	proxyIdle        time.Duration
 	proxyBytes       int64
+	proxyRetries     int
 	rateLimits       bool
 	bypassKey        string
 	bypassIPs        []netip.Prefix

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pdskit/pdskit/oauth"
 )
 
 // referenceNames are the names of the reference server, as its specification
@@ -162,9 +164,17 @@ var values = map[string]struct {
 	"PDS_MOD_SERVICE_URL":                {"https://mod.bsky.app", []string{mark}},
 	"PDS_REPORT_SERVICE_URL":             {"https://mod.bsky.app", []string{mark}},
 	"PDS_REPORT_SERVICE_DID":             {"did:plc:ar7c4by46qjdydhdevvrndac", []string{mark}},
+	"PDS_SUPPORT_URL":                    {"https://help.example.com", []string{mark}},
+	"PDS_PRIMARY_COLOR":                  {"#2f5bd7", []string{mark, "red"}},
+	"PDS_ERROR_COLOR":                    {"#c23", []string{mark}},
+	"PDS_WARNING_COLOR":                  {"#b45f06", []string{mark}},
+	"PDS_INFO_COLOR":                     {"#2563a8", []string{mark}},
+	"PDS_SUCCESS_COLOR":                  {"#1d7a4c", []string{mark}},
+	"PDS_OAUTH_TRUSTED_CLIENTS":          {"https://app.example.com/client.json", []string{mark}},
 	"PDS_PROXY_HEADERS_TIMEOUT":          {"10000", []string{mark, "-1"}},
 	"PDS_PROXY_BODY_TIMEOUT":             {"30000", []string{mark}},
 	"PDS_PROXY_MAX_RESPONSE_SIZE":        {"10485760", []string{mark}},
+	"PDS_PROXY_MAX_RETRIES":              {"10", []string{mark, "-1", "11"}},
 	"PDS_MOD_SERVICE_DID":                {"did:plc:ar7c4by46qjdydhdevvrndac", []string{mark}},
 	"PDS_RATE_LIMITS_ENABLED":            {"true", []string{mark}},
 	"PDS_ADMIN_LISTEN":                   {"127.0.0.1:9100", []string{mark, mark + ":0", "9100"}},
@@ -225,6 +235,20 @@ func TestSeveralMistakesAreNamedAtOnce(t *testing.T) {
 	for _, name := range []string{"PDS_PORT", "PDS_INVITE_REQUIRED", "PDS_REDIS_SCRATCH_ADDRESS", "PDS_JWT_SECRET"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s is not named: %v", name, err)
+		}
+	}
+}
+
+// Apps are trusted by their exact client_id.
+func TestTrustedClients(t *testing.T) {
+	const app = "https://app.example.com/"
+	set, _, err := readSettings(production("PDS_OAUTH_TRUSTED_CLIENTS", app+",https://other.example.com/client.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]oauth.Trust{app: oauth.Trusted, "https://app.example.com": oauth.Untrusted, "https://app.example.com/x": oauth.Untrusted} {
+		if got := set.trust(t.Context(), oauth.ClientInfo{ID: id}); got != want {
+			t.Errorf("%s: %v", id, got)
 		}
 	}
 }

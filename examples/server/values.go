@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"net"
@@ -39,6 +40,18 @@ func parseNumber(v string) (int64, error) {
 	n, err := strconv.ParseInt(v, 10, 64)
 	if err != nil || n <= 0 {
 		return 0, errors.New("must be a whole number above zero")
+	}
+	return n, nil
+}
+
+// maxRetries bounds PDS_PROXY_MAX_RETRIES: each try costs a service that is in
+// trouble one more request.
+const maxRetries = 10
+
+func parseRetries(v string) (int, error) {
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 0 || n > maxRetries {
+		return 0, fmt.Errorf("must be a number from 0 to %d", maxRetries)
 	}
 	return n, nil
 }
