@@ -32,7 +32,12 @@ func (s *Server) scheduleDeletion(tx storage.Docs, a *storage.Account) error {
 	if a.DeleteAfter.IsZero() {
 		return s.jobs.Cancel(tx, jobDeleteAccount, string(a.DID))
 	}
-	return s.jobs.Put(tx, jobs.Job{Kind: jobDeleteAccount, Name: string(a.DID), Owner: a.DID, Due: a.DeleteAfter})
+	return s.jobs.Put(tx, deletionJob(a))
+}
+
+// deletionJob is the job that deletes an account at its DeleteAfter.
+func deletionJob(a *storage.Account) jobs.Job {
+	return jobs.Job{Kind: jobDeleteAccount, Name: string(a.DID), Owner: a.DID, Due: a.DeleteAfter}
 }
 
 // markMigration notes that an account is still on its way here.

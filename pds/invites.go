@@ -31,6 +31,9 @@ const inviteRows = 4
 // maxAccountInvites is how many codes an account may have, used ones included.
 const maxAccountInvites = 5000
 
+// maxInviteCode is the length of the longest code, in bytes.
+const maxInviteCode = 256
+
 // inviteByAdmin is the owner and maker of codes that belong to no account.
 const inviteByAdmin = "admin"
 
@@ -86,7 +89,7 @@ func putInvite(tx storage.Docs, code string, inv invite) error {
 
 func getInvite(tx storage.Docs, code string) (storage.Doc, invite, error) {
 	var inv invite
-	if code == "" || len(code) > 256 {
+	if code == "" || len(code) > maxInviteCode {
 		return storage.Doc{}, inv, storage.ErrNotFound
 	}
 	d, err := tx.GetDoc(docInvite, code)
@@ -129,7 +132,12 @@ func useInvite(tx storage.Tx, code string, did syntax.DID, now time.Time) error 
 	if err := countInvite(tx, d, inv, inv.Used+1); err != nil {
 		return err
 	}
-	if err := overwriteDoc(tx, docInviteUse, code+"/"+string(did), []byte(formatTime(now))); err != nil {
+	return noteInviteUse(tx, code, did, now)
+}
+
+// noteInviteUse remembers who has used a code.
+func noteInviteUse(tx storage.Tx, code string, did syntax.DID, at time.Time) error {
+	if err := overwriteDoc(tx, docInviteUse, code+"/"+string(did), []byte(formatTime(at))); err != nil {
 		return err
 	}
 	return overwriteDoc(tx, docInvitedBy, string(did), []byte(code))

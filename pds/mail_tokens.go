@@ -96,22 +96,33 @@ func putMailToken(tx storage.Docs, purpose mailPurpose, did syntax.DID, token st
 	if err := dropMailToken(tx, purpose, did); err != nil {
 		return err
 	}
-	t := mailToken{Hash: mailTokenHash(purpose, token), Issued: now}
-	value, err := json.Marshal(t)
+	docs, err := mailTokenDocs(purpose, did, token, now)
 	if err != nil {
 		return err
 	}
-	docs := []storage.Doc{
-		{Key: mailTokenKey(purpose, did), Value: value},
-		{Key: mailHashKey(purpose, t.Hash), Value: []byte(did)},
-	}
 	for _, d := range docs {
-		d.Kind, d.Owner, d.Expires = docMailToken, did, now.Add(mailTokenMemory)
 		if _, err := tx.PutDoc(d); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// mailTokenDocs returns the documents of a code.
+func mailTokenDocs(purpose mailPurpose, did syntax.DID, token string, issued time.Time) ([]storage.Doc, error) {
+	t := mailToken{Hash: mailTokenHash(purpose, token), Issued: issued}
+	value, err := json.Marshal(t)
+	if err != nil {
+		return nil, err
+	}
+	docs := []storage.Doc{
+		{Key: mailTokenKey(purpose, did), Value: value},
+		{Key: mailHashKey(purpose, t.Hash), Value: []byte(did)},
+	}
+	for i := range docs {
+		docs[i].Kind, docs[i].Owner, docs[i].Expires = docMailToken, did, issued.Add(mailTokenMemory)
+	}
+	return docs, nil
 }
 
 func dropMailToken(tx storage.Docs, purpose mailPurpose, did syntax.DID) error {

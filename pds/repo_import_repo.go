@@ -20,13 +20,6 @@ import (
 // maxRevLead is how far the rev of an imported commit may be in the future.
 const maxRevLead = 5 * time.Minute
 
-// Bounds of one staging transaction, far below those of storage: whoever else
-// writes waits for it.
-const (
-	stageRows  = 200
-	stageBytes = 2 << 20
-)
-
 func (s *Server) importRepo() xrpc.Method {
 	return xrpc.ProcedureBody("com.atproto.repo.importRepo", s.importRule(),
 		func(ctx context.Context, up *xrpc.Upload) (*xrpc.None, error) {
@@ -91,7 +84,16 @@ func (s *Server) importCAR(ctx context.Context, did syntax.DID, by cause, up *xr
 	}
 	rev := repo.NextRev(max(head.Rev, commit.Rev), s.clock.Now(), s.clockID)
 
-	st := &stager{s: s, ctx: ctx, did: did, base: head.CID, rev: rev, imported: commit.Rev, by: by, spool: spool}
+	st := &importer{
+		stager: stager{
+			ctx: ctx, store: s.store, did: did, block: spool.block,
+			complete: func(r *storage.Record) error {
+				r.Rev, r.Author = rev, by.actor
+				return nil
+			},
+		},
+		s: s, base: head.CID, rev: rev, imported: commit.Rev, by: by,
+	}
 	defer func() {
 		if !st.published {
 			err = errors.Join(err, st.drop())
@@ -155,107 +157,21 @@ func (s *Server) importedCommit(spool *importSpool, root cid.Cid, did syntax.DID
 	return commit, nil
 }
 
-// stager writes a verified tree into an unpublished generation.
-type stager struct {
+// importer publishes what its stager has written.
+type importer struct {
+	stager
 	s    *Server
-	ctx  context.Context
-	did  syntax.DID
 	base cid.Cid // head of the repository that is replaced
 	rev  syntax.TID
 	// imported is the rev of the commit in the CAR.
-	imported syntax.TID
-	by       cause
-	spool    *importSpool
-
-	generation storage.Generation
-	published  bool
-
-	nodes   []storage.Block
-	records []storage.Record
-	rows    int
-	bytes   int
-}
-
-// stage walks the tree, which verifies it, and writes it out in chunks.
-func (st *stager) stage(root cid.Cid) error {
-	err := st.s.store.Update(st.ctx, func(tx storage.Tx) (err error) {
-		st.generation, err = tx.NewGeneration(st.did)
-		return err
-	})
-	if errors.Is(err, storage.ErrNotFound) {
-		return errAccountNotFound()
-	}
-	if err != nil {
-		return err
-	}
-	var failed error // of our own, not of the tree
-	err = repo.WalkTree(root, st.spool.block,
-		func(path string, value cid.Cid) error {
-			failed = st.record(path, value)
-			return failed
-		},
-		func(b repo.Block) error {
-			st.nodes = append(st.nodes, storage.Block{CID: b.CID, Data: append([]byte(nil), b.Data...)})
-			failed = st.added(1, len(b.Data))
-			return failed
-		})
-	switch {
-	case failed != nil:
-		return failed
-	case err != nil:
-		return errImport(err, "Invalid repo: %v", err)
-	}
-	return st.flush()
-}
-
-// record stages one record.
-func (st *stager) record(path string, value cid.Cid) error {
-	place, err := splitPath(path)
-	if err != nil {
-		return errImport(err, "Could not parse record at '%s'", path)
-	}
-	data, err := st.spool.block(value)
-	if errors.Is(err, repo.ErrBlockNotFound) {
-		return errImport(err, "Could not find record at '%s'", path)
-	}
-	if err != nil {
-		return err
-	}
-	rec, err := repo.RecordFromCBOR(data)
-	if err != nil || rec.CID != value {
-		return errImport(err, "Could not parse record at '%s'", path)
-	}
-	stored := storage.Record{
-		RecordPath: place, CID: value, Rev: st.rev, Author: st.by.actor, Value: data,
-		Backlink: backlinkOf(place.Collection, rec.Value), Blobs: blobCIDs(rec),
-	}
-	st.records = append(st.records, stored)
-	return st.added(1+len(stored.Blobs), len(data))
-}
-
-func (st *stager) added(rows, size int) error {
-	st.rows += rows
-	st.bytes += size
-	if st.rows < stageRows && st.bytes < stageBytes {
-		return nil
-	}
-	return st.flush()
-}
-
-func (st *stager) flush() error {
-	err := st.s.store.Update(st.ctx, func(tx storage.Tx) error {
-		return tx.Stage(st.generation, st.nodes, st.records)
-	})
-	st.nodes, st.records, st.rows, st.bytes = st.nodes[:0], st.records[:0], 0, 0
-	if errors.Is(err, storage.ErrNotFound) {
-		return errAccountNotFound() // the account was deleted meanwhile
-	}
-	return err
+	imported  syntax.TID
+	by        cause
+	published bool
 }
 
 // publish makes the staged generation the repository, under a new commit. An
 // active account announces it by a #sync event.
-func (st *stager) publish(root cid.Cid) error {
+func (st *importer) publish(root cid.Cid) error {
 	return st.s.inLane(st.ctx, st.did, func(ctx context.Context, w *writer) error {
 		if w.account.TakedownRef != "" {
 			return errAccountTakedown()
@@ -298,7 +214,7 @@ func (st *stager) publish(root cid.Cid) error {
 }
 
 // askPolicy asks the policy about the import as a whole.
-func (st *stager) askPolicy(ctx context.Context, root cid.Cid) (*State, error) {
+func (st *importer) askPolicy(ctx context.Context, root cid.Cid) (*State, error) {
 	// A policy that is too slow must not read the spool any longer.
 	var (
 		mu     sync.Mutex
@@ -311,7 +227,7 @@ func (st *stager) askPolicy(ctx context.Context, root cid.Cid) (*State, error) {
 		if over {
 			return nil, errStopWalk
 		}
-		return st.spool.block(c)
+		return st.block(c)
 	}
 	records := func(yield func(string, *repo.Record) bool) {
 		err := repo.WalkTree(root, block, func(path string, value cid.Cid) error {
@@ -353,7 +269,7 @@ var errStopWalk = errors.New("pds: enough records")
 // releaseBlobs makes the blobs of the repository that is replaced temporary, so
 // that the sweep decides about them in its time: it keeps those that anything
 // refers to then.
-func (st *stager) releaseBlobs(ctx context.Context) error {
+func (st *importer) releaseBlobs(ctx context.Context) error {
 	after, last := "", ""
 	for {
 		n := 0
@@ -383,15 +299,4 @@ func (st *stager) releaseBlobs(ctx context.Context) error {
 		}
 		after = last
 	}
-}
-
-// drop forgets a generation that was not published. A store that fails here
-// drops it by itself in time.
-func (st *stager) drop() error {
-	if st.generation == 0 {
-		return nil
-	}
-	return st.s.store.Update(context.WithoutCancel(st.ctx), func(tx storage.Tx) error {
-		return tx.DropGeneration(st.generation)
-	})
 }
