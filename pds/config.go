@@ -316,6 +316,7 @@ type Limits struct {
 	Sessions         int           // sessions of one account, then the oldest ends: 500
 	BackfillWindow   time.Duration // how far a firehose cursor may reach back: 24 h
 	EventAge         time.Duration // events older than this and BackfillWindow are pruned: 3 days
+	EventLogBytes    int64         // size of the log, beyond which the oldest events are pruned: 10 GiB
 	RingBytes        int           // encoded events kept in memory: 64 MB
 	StallTime        time.Duration // a subscriber behind the ring without progress: 30 s
 	TemporaryBlob    time.Duration // life of an unreferenced upload: 24 h
@@ -368,6 +369,7 @@ func (l *Limits) setDefaults() {
 	def(&l.Sessions, 500)
 	def(&l.BackfillWindow, 24*time.Hour)
 	def(&l.EventAge, 3*24*time.Hour)
+	def(&l.EventLogBytes, 10<<30)
 	def(&l.RingBytes, 64_000_000)
 	def(&l.StallTime, 30*time.Second)
 	def(&l.TemporaryBlob, 24*time.Hour)

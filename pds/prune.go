@@ -11,7 +11,8 @@ import (
 const pruneChunk = 1000
 
 // pruneEvents removes events older than Limits.EventAge, but none that a
-// subscriber may still ask for.
+// subscriber may still ask for; and, whatever their age, the oldest that make
+// the log larger than Limits.EventLogBytes.
 func (s *Server) pruneEvents(ctx context.Context) (more bool, err error) {
 	age := max(s.cfg.Limits.EventAge, s.cfg.Limits.BackfillWindow)
 	cutoff := s.clock.Now().Add(-age)
@@ -21,13 +22,19 @@ func (s *Server) pruneEvents(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return err
 		}
-		newest = before
+		newest, upTo = before, before
 		if ok {
 			upTo = first.Seq - 1 // hidden events have no place to be seen
-			return nil
 		}
-		upTo = before
-		return nil
+		size, _, err := readLogSize(tx)
+		if err != nil {
+			return err
+		}
+		pruned, _, err := prunedTo(tx) // perhaps not all of that has gone yet
+		size.drop(pruned)
+		tooMuch := max(pruned, size.excess(s.cfg.Limits.EventLogBytes))
+		newest, upTo = max(newest, tooMuch), max(upTo, tooMuch)
+		return err
 	})
 	if err != nil || upTo <= 0 || newest == 0 {
 		return false, err

@@ -1,6 +1,7 @@
 package pds
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -167,6 +168,82 @@ func TestCrawlersAreAsked(t *testing.T) {
 		cancel()
 		synctest.Wait()
 	})
+}
+
+// Pruning keeps the log within its size, whatever the age of events: the oldest
+// go, and a cursor before what went is told so.
+func TestPruningKeepsSize(t *testing.T) {
+	body := bytes.Repeat([]byte{'x'}, 1000-eventRow) // 1000 bytes with its row
+	l := newEventLog(t, Limits{EventLogBytes: 640_000})
+	s := &Server{store: l.store, clock: storage.NewGuard(l.clock, time.Time{}), log: l.log, firehose: l.firehose, cfg: Config{Limits: l.limits}}
+	work := func(run func(context.Context) (bool, error)) {
+		t.Helper()
+		for more := true; more; {
+			var err error
+			if more, err = run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write := func(n int) {
+		t.Helper()
+		for range n {
+			err := l.store.Update(t.Context(), func(tx storage.Tx) error {
+				return tx.Append(storage.Event{DID: "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa", Kind: eventSync, Body: body})
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		work(s.measureLog)
+	}
+	write(640)
+	if work(s.pruneEvents); len(l.all(0)) != 640 {
+		t.Errorf("at the limit %d events are left", len(l.all(0)))
+	}
+	all := l.all(0)
+	write(1)
+	if work(s.pruneEvents); len(l.all(0)) != 631 { // a part of ten has gone
+		t.Errorf("beyond the limit %d events are left", len(l.all(0)))
+	}
+	for i, outdated := range map[int]bool{0: true, 8: true, 9: false, 20: false} {
+		at, err := l.begin(t.Context(), &all[i])
+		if err != nil || at.outdated != outdated {
+			t.Errorf("cursor of event %d: %+v, %v", i, at, err)
+		}
+	}
+	// An event that was hidden counts until it is pruned, and not for ever.
+	err := l.store.Update(t.Context(), func(tx storage.Tx) error { return tx.HideEvents("did:plc:aaaaaaaaaaaaaaaaaaaaaaaa") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		write(640)
+		work(s.pruneEvents)
+	}
+	if n := len(l.all(0)); n < 620 || n > 640 {
+		t.Errorf("in the end %d events are left", n)
+	}
+	var size logSize
+	err = l.store.View(t.Context(), func(tx storage.Tx) (err error) {
+		size, _, err = readLogSize(tx)
+		return err
+	})
+	if err != nil || len(size.Parts) > 3*sizeParts {
+		t.Errorf("%d parts, %v", len(size.Parts), err)
+	}
+	// One event larger than the limit stays until there is another one.
+	small := body
+	body = bytes.Repeat([]byte{'y'}, 700_000)
+	write(1)
+	if work(s.pruneEvents); len(l.all(0)) < 1 || len(l.all(0)) > 10 {
+		t.Errorf("%d events are left with a large one", len(l.all(0)))
+	}
+	body = small
+	write(1)
+	if work(s.pruneEvents); len(l.all(0)) != 1 {
+		t.Errorf("%d events are left after a large one", len(l.all(0)))
+	}
 }
 
 // Pruning removes what is old, in chunks, but nothing in the window, and keeps

@@ -15,6 +15,7 @@ func (s *Server) tasks() []task {
 		{name: "delete released blobs", every: 5 * time.Second, run: s.deleteReleasedBlobs},
 		{name: "sweep temporary blobs", every: 10 * time.Minute, destructive: true, run: s.sweepTemporaryBlobs},
 		{name: "find orphaned blobs", every: time.Hour, destructive: true, run: s.sweepOrphanedBlobs},
+		{name: "measure the log of events", every: time.Minute, run: s.measureLog},
 		{name: "prune events", every: time.Minute, destructive: true, run: s.pruneEvents},
 		{name: "prune topics", every: time.Minute, destructive: true, run: s.live.Maintain},
 	}
