@@ -6,9 +6,9 @@ import { test } from 'node:test'
 
 import { AtUri, ComAtprotoSyncGetRepo } from '@atproto/api'
 import { Secp256k1Keypair } from '@atproto/crypto'
-import { verifyRepoCar } from '@atproto/repo'
 import plc from '@did-plc/lib'
 
+import { copyBlobs, copyPreferences, exported, importRepo, listAll, missingBlobs } from './move.mjs'
 import { Follower, World, fails, passwordOf } from './world.mjs'
 
 test('an account moves to another server', async (t) => {
@@ -93,28 +93,16 @@ test('an account moves to another server', async (t) => {
   })
 
   await t.test('the blobs', async () => {
-    const missing = []
-    for (let cursor; ; ) {
-      const { data } = await newAgent.com.atproto.repo.listMissingBlobs({ limit: 5, cursor })
-      missing.push(...data.blobs)
-      cursor = data.cursor
-      if (!cursor || data.blobs.length === 0) break
-    }
-    assert.deepEqual(missing.map((b) => b.cid).sort(), [...blobs, avatar].map((b) => b.ref.toString()).sort())
-    for (const { cid, recordUri } of missing) {
-      assert.equal(new AtUri(recordUri).host, did)
-      const { data, headers } = await oldAgent.com.atproto.sync.getBlob({ did, cid })
-      const { data: uploaded } = await newAgent.uploadBlob(data, { encoding: headers['content-type'] })
-      assert.equal(uploaded.blob.ref.toString(), cid)
-    }
+    for (const { recordUri } of await missingBlobs(newAgent)) assert.equal(new AtUri(recordUri).host, did)
+    assert.deepEqual(await copyBlobs(oldAgent, newAgent), [...blobs, avatar].map((b) => b.ref.toString()).sort())
     const got = await status()
     assert.deepEqual([got.expectedBlobs, got.importedBlobs], [blobs.length + 1, blobs.length + 1])
-    assert.deepEqual((await newAgent.com.atproto.repo.listMissingBlobs({})).data.blobs, [])
+    assert.deepEqual(await missingBlobs(newAgent), [])
   })
 
   await t.test('the preferences', async () => {
+    await copyPreferences(oldAgent, newAgent)
     const { data } = await oldAgent.app.bsky.actor.getPreferences()
-    await newAgent.app.bsky.actor.putPreferences(data)
     assert.deepEqual((await newAgent.app.bsky.actor.getPreferences()).data, data)
   })
 
@@ -153,9 +141,7 @@ test('an account moves to another server', async (t) => {
     const identity = await world.resolver.did.resolveAtprotoData(did, true)
     assert.deepEqual([identity.handle, identity.pds], ['alice.new.test', newServer.url])
     assert.equal(await world.resolver.handle.resolve('alice.new.test'), did)
-    const { data: car } = await newAgent.com.atproto.sync.getRepo({ did })
-    const { creates } = await verifyRepoCar(car, did, identity.signingKey)
-    assert.equal(creates.length, before.indexedRecords)
+    assert.equal((await exported(newAgent, identity.signingKey)).length, before.indexedRecords)
     assert.deepEqual(await listAll(newAgent, did, 'app.bsky.feed.post'), posts)
     for (const blob of [...blobs, avatar]) {
       const { data } = await newServer.agent().com.atproto.sync.getBlob({ did, cid: blob.ref.toString() })
@@ -185,17 +171,3 @@ test('an account moves to another server', async (t) => {
     await agent.post({ text: 'still here' })
   })
 })
-
-function importRepo(agent, car) {
-  return agent.com.atproto.repo.importRepo(car, { encoding: 'application/vnd.ipld.car' })
-}
-
-async function listAll(agent, repo, collection) {
-  const records = []
-  for (let cursor; ; ) {
-    const { data } = await agent.com.atproto.repo.listRecords({ repo, collection, limit: 100, cursor })
-    records.push(...data.records.map(({ uri, cid }) => ({ uri, cid })))
-    cursor = data.cursor
-    if (!cursor) return records
-  }
-}

@@ -23,6 +23,9 @@ export class Reference extends Server {
       PDS_SERVICE_DID: `did:web:localhost%3A${this.port}`,
       PDS_BLOBSTORE_DISK_LOCATION: join(this.dataDir, 'blobs'),
       PDS_BLOBSTORE_DISK_TMP_LOCATION: join(this.dataDir, 'temp'),
+      // Without an app view it has no preferences. Nobody listens there.
+      PDS_BSKY_APP_VIEW_URL: 'http://localhost:9',
+      PDS_BSKY_APP_VIEW_DID: 'did:web:appview.test',
       // It logs the mail that it cannot send.
       LOG_ENABLED: 'true',
       LOG_LEVEL: 'debug',

@@ -14,6 +14,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { isDeepStrictEqual } from 'node:util'
 
 import { AtpAgent, XRPCError } from '@atproto/api'
 import { IdResolver } from '@atproto/identity'
@@ -285,6 +286,14 @@ export class Follower {
     await until(`there are ${n} events`, () => mine().length >= n || this.errors.length > 0).catch(() => {})
     assert.deepEqual(this.errors.map(explain), [])
     return mine().map(short)
+  }
+
+  /** Waits until the newest events of an account are these short texts. */
+  async endsWith(did, want) {
+    const newest = () => this.events.filter((evt) => evt.did === did).slice(-want.length).map(short)
+    await until('the events are there', () => isDeepStrictEqual(newest(), want) || this.errors.length > 0).catch(() => {})
+    assert.deepEqual(this.errors.map(explain), [])
+    assert.deepEqual(newest(), want)
   }
 }
 
