@@ -133,7 +133,7 @@ type Exporter interface {
 
 // Export is a file that an [Exporter] offers.
 type Export struct {
-	Code      string // "repo" or "blobs", or another that the UI has texts for
+	Code      string // "archive", "repo" or "blobs", or another that the UI has texts for
 	FileName  string // such as "repo.car"
 	MediaType string
 	Size      int64 // bytes; 0: not known

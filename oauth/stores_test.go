@@ -102,3 +102,5 @@ func (m *memory) ScanDocs(kind string, s storage.Scan) (out []storage.Doc, err e
 }
 
 func (m *memory) ScanOwner(syntax.DID, string) ([]storage.Doc, error) { return nil, nil }
+
+func (m *memory) OwnerKinds(syntax.DID) ([]string, error) { return nil, nil }

@@ -59,6 +59,12 @@ type Config struct {
 	// host.
 	ServiceDID syntax.DID
 
+	// WithheldDocuments are kinds of documents of extensions that belong to an
+	// account but are not for its owner, such as "com.example.moderation.note";
+	// "com.example.moderation.*" stands for all below it. They leave with the
+	// account and are no part of [Server.ExportAccount]. All other documents are.
+	WithheldDocuments []string
+
 	// DocumentServices are further services in the document of the server's own
 	// did:web, by the part of their id after the "#".
 	DocumentServices map[string]identity.Service
@@ -438,6 +444,8 @@ func (c *Config) check() (*url.URL, error) {
 		return bad("PublicURL", "%q must be https (http needs DevMode)", c.PublicURL)
 	case c.InviteInterval < 0:
 		return bad("InviteInterval", "must not be negative")
+	case checkWithheld(c.WithheldDocuments) != nil:
+		return bad("WithheldDocuments", "%w", checkWithheld(c.WithheldDocuments))
 	case len(c.Secret) < MinSecretBytes:
 		return bad("Secret", "must have at least %d bytes", MinSecretBytes)
 	}

@@ -1,9 +1,12 @@
 package pds
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"runtime/debug"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -212,43 +215,74 @@ func (o *oauthAccounts) Delete(ctx context.Context, did syntax.DID, code string)
 	return asOAuth(o.s.deleteByOwner(ctx, a, code))
 }
 
-// The file that an owner can fetch from the account manager.
-const repoExport = "repo"
+// The files that an owner can fetch from the account manager.
+const (
+	repoExport    = "repo"
+	archiveExport = "archive"
+)
 
 func (o *oauthAccounts) Exports(ctx context.Context, did syntax.DID) ([]oauth.Export, error) {
-	err := o.s.store.View(ctx, func(tx storage.Tx) error {
+	a, err := o.s.callerAccount(ctx, did)
+	if err != nil {
+		return nil, asOAuth(err)
+	}
+	list := []oauth.Export{{Code: archiveExport, FileName: exportName(a), MediaType: zipType}}
+	err = o.s.store.View(ctx, func(tx storage.Tx) error {
 		_, err := tx.Head(did)
 		return err
 	})
 	if errors.Is(err, storage.ErrNotFound) {
-		return nil, nil
+		return list, nil
 	}
-	return []oauth.Export{{Code: repoExport, FileName: "repo.car", MediaType: carType}}, err
+	return append(list, oauth.Export{Code: repoExport, FileName: "repo.car", MediaType: carType}), err
 }
 
 func (o *oauthAccounts) OpenExport(ctx context.Context, did syntax.DID, code string) (io.ReadCloser, error) {
-	if code != repoExport {
-		return nil, storage.ErrNotFound
+	switch code {
+	case archiveExport:
+		return o.pipe(ctx, func(ctx context.Context, w io.Writer) error { return o.s.ExportAccount(ctx, did, w) })
+	case repoExport:
+		return o.pipe(ctx, func(ctx context.Context, w io.Writer) error {
+			sp, err := o.s.spoolRepo(ctx, did)
+			if err != nil {
+				return err
+			}
+			return sp.drain(w)
+		})
 	}
-	sp, err := o.s.exports.open(did.String())
-	if err != nil {
+	return nil, storage.ErrNotFound
+}
+
+// pipe returns what write writes, when there is a beginning of it, or its error.
+func (o *oauthAccounts) pipe(ctx context.Context, write func(context.Context, io.Writer) error) (io.ReadCloser, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	r, w := io.Pipe()
+	go func() {
+		err := errors.New("pds: an export panicked")
+		defer func() {
+			if v := recover(); v != nil {
+				o.s.log.ErrorContext(ctx, "panic in an export", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			}
+			w.CloseWithError(err)
+		}()
+		err = write(ctx, w)
+	}()
+	out := &exportReader{bufio.NewReader(r), r, cancel}
+	if _, err := out.Peek(1); err != nil && err != io.EOF {
+		out.Close()
 		return nil, asOAuth(err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	context.AfterFunc(ctx, sp.close)
-	go o.s.fillSpool(ctx, sp, func(tx storage.Tx) error { return writeRepo(tx, sp, did, "") })
-	r, w := io.Pipe()
-	go func() { w.CloseWithError(sp.drain(w)) }()
-	return &exportReader{r, cancel}, nil
+	return out, nil
 }
 
 // exportReader is an export that its reader can end.
 type exportReader struct {
-	*io.PipeReader
+	*bufio.Reader
+	pipe   *io.PipeReader
 	cancel context.CancelFunc
 }
 
 func (e *exportReader) Close() error {
 	e.cancel()
-	return e.PipeReader.Close()
+	return e.pipe.Close()
 }

@@ -35,6 +35,7 @@ func (s *Server) routes() http.Handler {
 	other.HandleFunc("GET /admin/seq", s.adminRoute(s.serveSeq))
 	other.HandleFunc("POST /admin/seq", s.adminRoute(s.serveRaiseSeq))
 	other.HandleFunc("GET /admin/check", s.adminRoute(s.serveCheck))
+	other.HandleFunc("GET /admin/export", s.adminRoute(s.serveExport))
 	other.HandleFunc("GET /admin/usage", s.adminRoute(s.serveUsage))
 	other.HandleFunc("GET /admin/audit", s.adminRoute(s.serveAudit))
 	other.HandleFunc("GET /admin/jobs", s.adminRoute(s.serveJobs))

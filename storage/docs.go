@@ -35,6 +35,10 @@ type Docs interface {
 
 	// ScanOwner returns the documents of a kind that did owns, by key.
 	ScanOwner(did syntax.DID, kind string) ([]Doc, error)
+
+	// OwnerKinds returns the kinds of the documents that did owns, each once, in
+	// byte order.
+	OwnerKinds(did syntax.DID) ([]string, error)
 }
 
 // Doc is a document.

@@ -121,8 +121,7 @@ func (t *tx) Usage(did syntax.DID) (storage.Usage, error) {
 func (t *tx) Append(e storage.Event) error {
 	e.Seq, e.Time, e.Body = max(t.number("Z")+1, t.now.UnixMicro()), millis(t.now), slices.Clone(e.Body)
 	t.set("Z", e.Seq)
-	t.set(key("e", e.Seq), e)
-	return t.err
+	return t.save(key("e", e.Seq), e)
 }
 
 // ListEvents implements storage.Events.
@@ -146,8 +145,7 @@ func (t *tx) LastSeq() (int64, error) { return t.number("Z"), t.ended }
 
 // HideEvents implements storage.Events.
 func (t *tx) HideEvents(did syntax.DID) error {
-	t.set(key("x", did), t.number("Z"))
-	return t.err
+	return t.save(key("x", did), t.number("Z"))
 }
 
 // PruneEvents implements storage.Events.
@@ -216,8 +214,7 @@ func (t *tx) PutDoc(d storage.Doc) (int64, error) {
 
 // DeleteDoc implements storage.Docs.
 func (t *tx) DeleteDoc(kind, k string) error {
-	t.set(key("d", kind, k), nil)
-	return t.err
+	return t.save(key("d", kind, k), nil)
 }
 
 // ScanDocs implements storage.Docs.
@@ -233,4 +230,11 @@ func (t *tx) ScanDocs(kind string, s storage.Scan) ([]storage.Doc, error) {
 func (t *tx) ScanOwner(did syntax.DID, kind string) ([]storage.Doc, error) {
 	a, _ := t.account(did)
 	return page(t, t.rows(key("o", a.number, kind), ""), math.MaxInt, t.visible)
+}
+
+// OwnerKinds implements storage.Docs.
+func (t *tx) OwnerKinds(did syntax.DID) ([]string, error) {
+	a, _ := t.account(did)
+	kinds, err := page(t, t.rows(key("o", a.number), ""), math.MaxInt, func(d doc) (string, bool) { _, ok := t.visible(d); return d.Kind, ok })
+	return slices.Compact(kinds), err
 }

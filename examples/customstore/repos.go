@@ -81,8 +81,7 @@ func (t *tx) Apply(c *storage.Commit) error {
 	t.fill(r.ID, c.NewNodes, c.Puts, c.Head.Rev)
 	r.Head = c.Head
 	r.Head.Commit = slices.Clone(c.Head.Commit)
-	t.set(key("h", a.number), r)
-	return t.err
+	return t.save(key("h", a.number), r)
 }
 
 // fill adds nodes that are not there and records. With an empty rev they are
@@ -161,8 +160,7 @@ func (t *tx) SetRecordTakedown(did syntax.DID, collection syntax.NSID, rkey synt
 		return err
 	}
 	r.TakedownRef = mark
-	t.set(key("r", repo.ID, collection, rkey), r)
-	return t.err
+	return t.save(key("r", repo.ID, collection, rkey), r)
 }
 
 // Block implements storage.Repos.
@@ -290,8 +288,7 @@ func (t *tx) PutBlob(b storage.Blob) error {
 		t.set(key("R", old.Key), old.Key)
 	}
 	b.CreatedAt = millis(b.CreatedAt)
-	t.set(t.blobAt(b.Owner, b.CID), blob{b})
-	return t.err
+	return t.save(t.blobAt(b.Owner, b.CID), blob{b})
 }
 
 // DeleteBlob implements storage.Blobs.
@@ -309,8 +306,7 @@ func (t *tx) SetBlobRefs(owner syntax.DID, uri string, blobs []cid.Cid) error {
 	if err != nil {
 		return err
 	}
-	t.set(key("j", a.number, uri), refs{uri, slices.Clone(blobs)})
-	return t.err
+	return t.save(key("j", a.number, uri), refs{uri, slices.Clone(blobs)})
 }
 
 // BlobReferenced implements storage.Blobs.

@@ -213,6 +213,12 @@ func (t *tx) set(at string, value any) {
 	}
 }
 
+// save is set as the last step of a method.
+func (t *tx) save(at string, value any) error {
+	t.set(at, value)
+	return t.err
+}
+
 func (t *tx) reindex(at string, value any, by int64) {
 	r, ok := value.(row)
 	if !ok {

@@ -223,7 +223,7 @@ type ManagerExportPage struct {
 
 // Download is a file of [ManagerExportPage].
 type Download struct {
-	Code string // "repo" or "blobs", or the catalogue has "download.<Code>"
+	Code string // "archive", "repo" or "blobs", or the catalogue has "download.<Code>"
 	URL  string
 	Size int64 // bytes; 0 = unknown
 }

@@ -140,6 +140,26 @@ func (t *tx) ScanOwner(did syntax.DID, kind string) ([]storage.Doc, error) {
 		a.id, kind, t.now.UnixMilli())
 }
 
+// OwnerKinds implements [storage.Docs]. It finds each kind in the index by the
+// one before.
+func (t *tx) OwnerKinds(did syntax.DID) (kinds []string, err error) {
+	a, err := t.account(did)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, nil
+	}
+	for last := ""; err == nil; {
+		r, found, failed := t.one("SELECT d.kind FROM "+docTables+
+			" WHERE d.owner = ? AND d.owner <> 0 AND d.kind > ? AND "+docVisible+" ORDER BY d.kind, d.key LIMIT 1",
+			a.id, last, t.now.UnixMilli())
+		if failed != nil || !found {
+			return kinds, failed
+		}
+		last = r.str(0)
+		kinds = append(kinds, last)
+	}
+	return kinds, err
+}
+
 func (t *tx) docs(sql string, args ...any) ([]storage.Doc, error) {
 	var list []storage.Doc
 	err := t.each(func(r *rows) bool {

@@ -48,6 +48,7 @@ func TestNothingIsScanned(t *testing.T) {
 			failure(tx.ReleasedBlobs(1)),
 			failure(tx.GetDoc("k", "x")),
 			failure(tx.ScanOwner(r.did, "k")),
+			failure(tx.OwnerKinds(r.did)),
 		}
 		for _, reverse := range []bool{false, true} {
 			failures = append(failures,

@@ -214,7 +214,7 @@ var docCases = []testCase{
 	},
 	{
 		name: "docs/owner",
-		rule: "ScanOwner returns the documents of a kind that a DID owns, by key; a change of owner moves a document.",
+		rule: "ScanOwner returns the documents of a kind that a DID owns, by key, and OwnerKinds the kinds; a change of owner moves a document.",
 		run: func(e *env) {
 			a, b := e.account(1), e.account(2)
 			e.put(&a)
@@ -234,14 +234,28 @@ var docCases = []testCase{
 					return err
 				})
 			}
+			kinds := func(did syntax.DID, want ...string) {
+				e.Helper()
+				e.view(func(tx storage.Tx) error {
+					list, err := tx.OwnerKinds(did)
+					sameList(e, "the kinds that are owned", list, want)
+					return err
+				})
+			}
 			owned(a.DID, "1", "2", "3")
 			owned(b.DID, "1b", "2b", "3b")
+			kinds(a.DID, "k", "l")
+			kinds(b.DID, "k")
+			kinds(e.account(3).DID)
+			e.doc(storage.Doc{Kind: "m", Key: "1", Owner: b.DID, Expires: e.clock.Now().Add(-time.Second)})
+			kinds(b.DID, "k")
 			e.doc(storage.Doc{Kind: "k", Key: "2", Owner: b.DID, Version: last})
 			owned(a.DID, "1", "3")
 			owned(b.DID, "1b", "2", "2b", "3b")
 			e.update(func(tx storage.Tx) error { return tx.DeleteAccount(b.DID) })
 			owned(a.DID, "1", "3")
 			owned(b.DID)
+			kinds(b.DID)
 			// The key of a document that left with its owner is free.
 			e.doc(storage.Doc{Kind: "k", Key: "2", Owner: a.DID})
 			e.maintain(storage.Budget{})
