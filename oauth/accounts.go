@@ -51,7 +51,14 @@ const (
 	Deactivated
 	// TakenDown accounts may do nothing.
 	TakenDown
+	// Guest is somebody whose account is on another server, and who has proved
+	// it by a [SignInMethod]. A guest is not remembered on a device, and may do
+	// nothing here but act for others, see [Delegates].
+	Guest
 )
+
+// mayAct reports whether somebody of this status may act for another account.
+func (s Status) mayAct() bool { return s == Active || s == Guest }
 
 // String returns the name of the status, such as "active".
 func (s Status) String() string {
@@ -62,6 +69,8 @@ func (s Status) String() string {
 		return "deactivated"
 	case TakenDown:
 		return "takendown"
+	case Guest:
+		return "guest"
 	}
 	return "unknown"
 }

@@ -193,7 +193,7 @@ func (v *visit) ready(c choice) (*present, error) {
 		return nil, err
 	case !v.hintFits(p.account):
 		return nil, v.goTo(v.url("sign-in"))
-	case a.Status == TakenDown:
+	case a.Status == TakenDown || a.Status == Guest && !p.acting():
 		return nil, errAccountRefused
 	case !v.isFresh(si):
 		return nil, v.goTo(v.url("sign-in", ui.FieldAccount, string(c.actor)))
@@ -204,7 +204,7 @@ func (v *visit) ready(c choice) (*present, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !may || p.account.Status != Active || a.Status != Active {
+	if !may || p.account.Status != Active || !a.Status.mayAct() {
 		return nil, errAccountRefused
 	}
 	return p, nil
@@ -217,7 +217,7 @@ var errAccountRefused = &pageError{status: http.StatusForbidden, code: ui.ErrorA
 // choose goes on after somebody has signed in: with the choice that there is, or
 // with that between the own account and others.
 func (v *visit) choose(did syntax.DID) error {
-	if v.req == nil || !is[Delegates](v.cfg.Accounts) {
+	if !is[Delegates](v.cfg.Accounts) {
 		return v.proceed(choice{did, did})
 	}
 	si, err := v.signedIn(did)
@@ -228,8 +228,13 @@ func (v *visit) choose(did syntax.DID) error {
 		return v.goTo(v.url("sign-in"))
 	}
 	a, err := v.cfg.Accounts.Account(v.r.Context(), did)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case v.req == nil && a.Status == Guest:
+		return v.goTo(v.url("")) // there is no account of theirs to manage
+	case v.req == nil:
+		return v.proceed(choice{did, did})
 	}
 	switch list := v.offered(*si, a); len(list) {
 	case 0:

@@ -17,8 +17,8 @@ import (
 //
 // Without it every session belongs to the account that has authorized it.
 type Delegates interface {
-	// ActsFor returns the accounts that an active account may act for, without
-	// itself. Those that are active are offered, the first [MaxDelegated]. If it
+	// ActsFor returns the accounts that an active account, or a guest, may act
+	// for, without itself. Those that are active are offered, the first [MaxDelegated]. If it
 	// fails, none is offered.
 	ActsFor(ctx context.Context, actor syntax.DID) ([]Account, error)
 
@@ -61,11 +61,11 @@ func (p *present) choice() choice { return choice{p.account.DID, p.actor.DID} }
 // account and those to act for, as far as the request is for them.
 func (v *visit) offered(si signIn, a Account) []present {
 	var list []present
-	if v.hintFits(a) {
+	if a.Status != Guest && v.hintFits(a) {
 		list = append(list, present{si, a, a})
 	}
 	d, ok := v.cfg.Accounts.(Delegates)
-	if !ok || a.Status != Active {
+	if !ok || !a.Status.mayAct() {
 		return list
 	}
 	others, err := d.ActsFor(v.r.Context(), a.DID)
@@ -84,7 +84,9 @@ func (v *visit) offered(si signIn, a Account) []present {
 
 // fits reports whether the request can be for somebody who signs in, or for an
 // account that this one may act for.
-func (v *visit) fits(a Account) bool { return v.hintFits(a) || len(v.offered(signIn{}, a)) > 0 }
+func (v *visit) fits(a Account) bool {
+	return a.Status != Guest && v.hintFits(a) || len(v.offered(signIn{}, a)) > 0
+}
 
 // own leaves out the accounts that somebody else acts for.
 func own(list []present) []present {

@@ -157,7 +157,7 @@ func entered(show func(*visit) error) func(*visit) error {
 			return v.goTo(v.url("sign-in"))
 		case err != nil:
 			return err
-		case a.Status == TakenDown:
+		case a.Status == TakenDown || a.Status == Guest:
 			return errAccountRefused
 		}
 		v.owner = &owner{a, *si, did}

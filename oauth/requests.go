@@ -288,7 +288,7 @@ func (s *Server) checkActive(ctx context.Context, account, actor syntax.DID) err
 			return errTakenDown
 		case err != nil:
 			return err
-		case a.Status == Active:
+		case a.Status == Active || a.Status == Guest && did != account:
 		case a.Status == Deactivated:
 			deactivated = errDeactivated
 		default:

@@ -130,7 +130,7 @@ func (v *visit) signInPost() error {
 	case !v.fits(a):
 		return v.refused(http.StatusForbidden, page, ui.Problem{Code: ui.ProblemWrongAccount})
 	}
-	return v.proved(proof{account: a.DID, method: methodPassword, began: start, identifier: identifier, remember: page.Remember})
+	return v.proved(proof{account: a.DID, method: methodPassword, began: start, identifier: identifier, remember: page.Remember && a.Status != Guest})
 }
 
 // tooMany shows a page again because of too many attempts.
@@ -225,6 +225,9 @@ func (v *visit) proved(p proof) error {
 		a, err := v.cfg.Accounts.Account(v.r.Context(), p.account)
 		if err != nil {
 			return err
+		}
+		if a.Status == Guest { // what else they show is up to their own server
+			return v.signInWith(p, nil)
 		}
 		challenge, err := v.cfg.SecondFactor.Begin(v.r.Context(), FactorAttempt{Account: a, Device: v.dev.key, Locale: v.locale})
 		if err != nil {

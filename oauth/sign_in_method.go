@@ -36,8 +36,8 @@ type SignInMethod interface {
 
 // SignInAttempt is somebody's attempt to sign in by a [SignInMethod].
 type SignInAttempt struct {
-	// State is random, and other for each step. A site to which the browser is
-	// sent hands it back as the parameter "state".
+	// State is random: that of the step which is to be returned. A site to which
+	// the browser is sent by it hands it back as the parameter "state".
 	State string
 	// Callback is the URL at which the other site has to send the browser back.
 	// It is the same for all attempts by this method.

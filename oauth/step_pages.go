@@ -154,7 +154,9 @@ func (v *visit) continueStep(st *step, m SignInMethod, values url.Values) error 
 	if err := v.countTry(ctx, st); err != nil {
 		return err
 	}
-	did, next, err := m.Continue(ctx, v.attempt(m, st), st.Step.State, values)
+	following := *st
+	following.id, following.Tries = randomID(prefixStep, sizeID), 0
+	did, next, err := m.Continue(ctx, v.attempt(m, &following), st.Step.State, values)
 	v.pad(start, padSignIn)
 	if errors.Is(err, ErrCodeInvalid) {
 		v.tell(ctx, v.event(Event{Kind: EventSignInFailed, Account: st.Step.Account, Actor: st.Step.Account, Method: m.ID()}))
@@ -172,8 +174,6 @@ func (v *visit) continueStep(st *step, m SignInMethod, values url.Values) error 
 		return err
 	}
 	if did == "" {
-		following := *st
-		following.id, following.Tries = randomID(prefixStep, sizeID), 0
 		if again {
 			following.Tries = st.Tries + 1
 		}
@@ -193,7 +193,7 @@ func (v *visit) continueStep(st *step, m SignInMethod, values url.Values) error 
 	if err != nil {
 		return err
 	}
-	return v.proved(proof{account: did, method: m.ID(), began: st.Began, remember: st.Remember})
+	return v.proved(proof{account: did, method: m.ID(), began: st.Began, remember: st.Remember && a.Status != Guest})
 }
 
 // callback answers a browser that another site has sent back. Its cookies say

@@ -190,6 +190,14 @@ type Config struct {
 	// better way.
 	DirectDelegation bool
 
+	// RemoteMembers lets members whose accounts are on other servers sign in to
+	// act for a group, on this server's pages: they are sent to their own server,
+	// which proves who they are, and come back. This server is an OAuth client
+	// of theirs then, whose metadata is at /oauth/client-metadata.json. It needs
+	// a Delegation that is a [GroupLister], and https, since that document has to
+	// be reached.
+	RemoteMembers bool
+
 	// WithoutOAuth turns the authorization server and the pages of the account
 	// manager off. Apps then sign in with passwords, or by one of
 	// Authenticators.

@@ -23,7 +23,8 @@ import (
 //   - a session as the account: an OAuth token for the account that a member
 //     with an account here has authorized (its Caller has Account and Actor
 //     apart). What the token allows is cut to the grant of the moment. This
-//     needs a Delegation that is a [GroupLister], too.
+//     needs a Delegation that is a [GroupLister], too; with
+//     Config.RemoteMembers members with accounts elsewhere have it as well.
 //   - the methods of [Server.Alias], called by members with accounts here or
 //     elsewhere.
 //   - with Config.DirectDelegation, the methods com.atproto.repo.* called with

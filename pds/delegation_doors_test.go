@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,16 +61,9 @@ func appsOf(h *house, a *pdstest.Account) (apps []app) {
 func refused(t *testing.T, what string, err error, names ...string) {
 	t.Helper()
 	e, is := errors.AsType[*pdstest.Error](err)
-	if !is || e.Status != 403 {
-		t.Errorf("%s: %v, want a 403", what, err)
-		return
+	if !is || e.Status != 403 || !slices.Contains(names, e.Name) {
+		t.Errorf("%s: %v, want a 403 with one of %v", what, err, names)
 	}
-	for _, name := range names {
-		if e.Name == name {
-			return
-		}
-	}
-	t.Errorf("%s: %v, want one of %v", what, err, names)
 }
 
 // groupWrites are the four methods of writing, as inputs for the group.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/pdskit/pdskit/oauth"
@@ -59,6 +60,13 @@ func (s *Server) newOAuth() (*oauth.Server, error) {
 	}
 	if !s.cfg.limitsRequests() {
 		cfg.Limits.Rates = withoutRates()
+	}
+	if s.cfg.RemoteMembers {
+		method, err := s.newRemoteMembers()
+		if err != nil {
+			return nil, err
+		}
+		cfg.SignInMethods = append(slices.Clone(cfg.SignInMethods), method)
 	}
 	out, err := oauth.New(cfg)
 	if err != nil {

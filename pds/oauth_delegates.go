@@ -2,6 +2,7 @@ package pds
 
 import (
 	"context"
+	"errors"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
@@ -12,6 +13,23 @@ import (
 type oauthDelegates struct {
 	oauthAccounts
 	groups GroupLister
+}
+
+// Account also returns members whose accounts are elsewhere, as guests. Only of
+// those whom a group knows anybody else is asked.
+func (o *oauthDelegates) Account(ctx context.Context, did syntax.DID) (oauth.Account, error) {
+	a, err := o.oauthAccounts.Account(ctx, did)
+	if !o.s.cfg.RemoteMembers || !errors.Is(err, oauth.ErrAccountNotFound) {
+		return a, err
+	}
+	if dids, lookErr := o.s.groupsOf(ctx, o.groups, did); lookErr != nil || len(dids) == 0 {
+		return a, errors.Join(err, lookErr)
+	}
+	guest := oauth.Account{DID: did, Handle: syntax.HandleInvalid, Status: oauth.Guest}
+	if id, err := o.s.cfg.Directory.LookupDID(ctx, did); err == nil {
+		guest.Handle = id.Handle
+	}
+	return guest, nil
 }
 
 var _ oauth.Delegates = (*oauthDelegates)(nil)

@@ -57,6 +57,7 @@ func newPerson(t *testing.T, srv *pdstest.PDS, scope string) *person {
 	return &person{t: t, srv: srv, scope: scope, key: key, browser: &http.Client{
 		Jar: jar,
 		CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+			r.Header.Del("Origin") // browsers send none with a GET
 			if strings.HasPrefix(r.URL.String(), callback) {
 				return http.ErrUseLastResponse
 			}
@@ -64,6 +65,9 @@ func newPerson(t *testing.T, srv *pdstest.PDS, scope string) *person {
 		},
 	}}
 }
+
+// client is the app's own, without the browser's cookies.
+func (p *person) client() *http.Client { return &http.Client{Transport: p.browser.Transport} }
 
 func (p *person) clientID() string {
 	return "http://localhost?" + url.Values{"scope": {p.scope}, "redirect_uri": {callback}}.Encode()
@@ -107,7 +111,7 @@ func (p *person) send(path string, form url.Values, out any) (status int, code s
 		ok(p.t, err)
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.Header.Set("DPoP", p.proof("POST", p.srv.URL+path, ""))
-		resp, err := http.DefaultClient.Do(r)
+		resp, err := p.client().Do(r)
 		ok(p.t, err)
 		body, err := io.ReadAll(resp.Body)
 		ok(p.t, err)
@@ -179,7 +183,7 @@ func (p *person) submitOne(pg *page, action string, hidden, values url.Values) *
 		r, err := http.NewRequestWithContext(p.t.Context(), "POST", target.String(), strings.NewReader(all.Encode()))
 		ok(p.t, err)
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		r.Header.Set("Origin", p.srv.URL)
+		r.Header.Set("Origin", target.Scheme+"://"+target.Host)
 		return p.do(r, nil)
 	}
 	p.t.Fatalf("no form for %s on the page %d %s", action, pg.status, pg.text)
@@ -284,7 +288,7 @@ func (p *person) call(method, nsid string, params url.Values, in, out any) error
 			h.Set("Atproto-Proxy", p.proxy)
 		}
 		r.Header = h
-		resp, err := http.DefaultClient.Do(r)
+		resp, err := p.client().Do(r)
 		ok(p.t, err)
 		body, err := io.ReadAll(resp.Body)
 		ok(p.t, err)

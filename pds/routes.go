@@ -48,6 +48,9 @@ func (s *Server) routes() http.Handler {
 	if s.oauth != nil {
 		pages := s.tracer.traceOAuth(s.oauth)
 		main.Handle("/oauth/", pages)
+		if s.cfg.RemoteMembers {
+			main.Handle("GET "+clientMetadataPath, xrpc.CORS(http.HandlerFunc(s.serveClientMetadata)))
+		}
 		main.Handle("/account/", pages)
 		for _, path := range []string{"/account", "/.well-known/oauth-protected-resource", "/.well-known/oauth-authorization-server", "/.well-known/change-password"} {
 			main.Handle(path, pages)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -74,7 +75,7 @@ func (s *Server) noteSignIn(ctx context.Context, did syntax.DID, d device) {
 	if err == nil && !known {
 		err = s.queueMail(ctx, queuedMail{Template: mailSignInAlert, DID: did, Device: d.String(), Time: s.clock.Now()}, alertTTL)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, storage.ErrNotFound) { // a guest has no account here
 		s.log.ErrorContext(ctx, "a sign-in was not noted", "did", did, "error", err)
 	}
 }
