@@ -14,6 +14,10 @@ import (
 // The server has made sure that the account is signed in on the device, and,
 // for what changes credentials, that its password was entered lately. Errors
 // that are not named here are logged and answered without detail.
+//
+// Between these checks and the change somebody may set a new password by mail,
+// so as to keep others out. An account system whose documents are in the
+// server's store calls [StillSignedIn] in the transaction that makes the change.
 
 // Errors of the account manager. They may be wrapped.
 var (
@@ -23,6 +27,9 @@ var (
 	ErrNameTaken = errors.New("oauth: name is taken")
 	// ErrNameInvalid is for a name that an app password cannot have.
 	ErrNameInvalid = errors.New("oauth: name is not allowed")
+	// ErrSignedOut is for a change by who was signed in when it began and is no
+	// more, see [StillSignedIn].
+	ErrSignedOut = errors.New("oauth: signed out in the meantime")
 )
 
 // EmailManager changes and confirms the e-mail address.

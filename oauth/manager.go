@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -161,8 +162,29 @@ func entered(show func(*visit) error) func(*visit) error {
 			return errAccountRefused
 		}
 		v.owner = &owner{a, *si, did}
+		v.r = v.r.WithContext(context.WithValue(v.r.Context(), signInKey{}, v))
 		return show(v)
 	}
+}
+
+// signInKey is the key under which the context of a change in the account
+// manager holds its visit.
+type signInKey struct{}
+
+// StillSignedIn returns [ErrSignedOut] if ctx is that of a change in the account
+// manager and the sign-in that the page was sent under has ended since then, as
+// by a new password. docs is a transaction on the server's store; in any other
+// context there is nothing to check.
+func StillSignedIn(ctx context.Context, docs storage.Docs) error {
+	v, ok := ctx.Value(signInKey{}).(*visit)
+	if !ok {
+		return nil
+	}
+	counts, err := v.owner.signIn.counts(docs, v.context(), v.now())
+	if err == nil && !counts {
+		err = ErrSignedOut
+	}
+	return err
 }
 
 // enteredActing lets into a section who is signed in, lately enough, to an

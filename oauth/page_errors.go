@@ -92,7 +92,7 @@ func asPage(err error) *pageError {
 		return &pageError{status: protocol.status(), code: pageCode(protocol), detail: plain(protocol.Description)}
 	}
 	switch {
-	case errors.Is(err, errDeviceGone):
+	case errors.Is(err, errDeviceGone), errors.Is(err, ErrSignedOut):
 		return errExpired
 	case errors.Is(err, ErrBusy):
 		return &pageError{status: http.StatusServiceUnavailable, code: ui.ErrorUnavailable}

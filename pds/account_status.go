@@ -10,9 +10,23 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"github.com/pdskit/pdskit/identity"
+	"github.com/pdskit/pdskit/oauth"
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
 )
+
+// stillAuthorized returns an error if what the caller of a method, or of the
+// account manager, was let in by has ended since the request began: the owner may
+// have set a new password to keep others out. It is called in the transaction
+// that changes the account.
+func stillAuthorized(ctx context.Context, tx storage.Docs, a *storage.Account) error {
+	if c := xrpc.CallerFrom(ctx); c != nil {
+		if began := credentialOf(c).account; began != nil && began.DID == a.DID && epochOf(began) != epochOf(a) {
+			return errTokenRevoked()
+		}
+	}
+	return oauth.StillSignedIn(ctx, tx)
+}
 
 // changeAccount changes an account's row in its lane. In one Update change
 // edits the row and what belongs to it, the row is stored, and the events that
@@ -47,6 +61,9 @@ func (s *Server) changeStatus(ctx context.Context, did syntax.DID, action Status
 				return errAccountNotFound()
 			}
 			if err != nil {
+				return err
+			}
+			if err := stillAuthorized(ctx, tx, &a); err != nil {
 				return err
 			}
 			if err := change(tx, &a); err != nil {

@@ -58,6 +58,16 @@ func (s *Server) addAppPassword(ctx context.Context, did syntax.DID, name string
 		return "", appPassword{}, err
 	}
 	err = s.store.Update(ctx, func(tx storage.Tx) error {
+		a, err := tx.Account(did)
+		if errors.Is(err, storage.ErrNotFound) {
+			return errAccountNotFound()
+		}
+		if err == nil {
+			err = stillAuthorized(ctx, tx, &a)
+		}
+		if err != nil {
+			return err
+		}
 		list, err := listAppPasswords(tx, did)
 		if err != nil {
 			return err
