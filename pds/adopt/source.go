@@ -61,8 +61,8 @@ type reader struct {
 }
 
 // open opens the databases that all accounts share.
-func (s Source) open(ctx context.Context, temp string) (r *reader, err error) {
-	r = &reader{Source: s, temp: temp}
+func (s Source) open(ctx context.Context, temp string) (_ *reader, err error) {
+	r := &reader{Source: s, temp: temp}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.Close())
