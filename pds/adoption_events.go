@@ -101,7 +101,7 @@ func (a *Adoption) Events(ctx context.Context, list []AdoptedEvent) (faults []*A
 	return faults, flush()
 }
 
-var errNoEventLoader = errors.New("pds: the store cannot take over a log (it is no storage.EventLoader)")
+var errNoEventLoader = errors.New("pds: the store cannot take over numbers of events: it is no storage.EventLoader")
 
 // EndLog ends the log of the other server, whose last number was last: the next
 // event gets a number above it and above the time in microseconds. Call it when

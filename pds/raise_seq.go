@@ -3,7 +3,6 @@ package pds
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 
@@ -30,7 +29,7 @@ func (s *Server) RaiseSeq(ctx context.Context, above int64) (last int64, err err
 	err = s.store.Update(ctx, func(tx storage.Tx) error {
 		loader, ok := storage.TxAs[storage.EventLoader](tx)
 		if !ok {
-			return errors.New("pds: the store cannot raise its sequence numbers")
+			return errNoEventLoader
 		}
 		if err := loader.RaiseSeq(above); err != nil {
 			return err

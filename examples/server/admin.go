@@ -31,6 +31,7 @@ type admin struct {
 	in        io.Reader
 	out       io.Writer
 	set       *settings
+	adoption  adoptFlags
 	client    *http.Client
 }
 
@@ -82,6 +83,7 @@ func commands() []command {
 		{"doctor", "[all]", "look for what is wrong, with some accounts or all", moreDoctor, 0, 1, (*admin).diagnose},
 		{"backup", "DIR", "copy everything into a folder, which must be empty or new, while the server serves", moreBackup, 1, 1, (*admin).backup},
 		{"restore", "DIR", "put a backup into the data directory, which must be empty or new", moreRestore, 1, 1, (*admin).restoreBackup},
+		{"adopt", "-from DIR [-blobs DIR] [-temp-blobs DIR] [-dry-run] [-account DID]...", "take over a data directory of the reference server", moreAdopt, 0, 0, (*admin).adopt},
 		{"clock accept", "", "trust a clock that has jumped ahead", moreClock, 0, 0, (*admin).acceptClock},
 	}
 }
@@ -119,6 +121,10 @@ func administer(ctx context.Context, args []string, configure func() (*settings,
 	base := flags.String("url", "", "address of the running server")
 	asJSON := flags.Bool("json", false, "print JSON, for programs")
 	yes := flags.Bool("yes", false, "do not ask")
+	var adoption adoptFlags
+	if args[0] == "adopt" {
+		adoption.register(flags)
+	}
 	// Flags may stand before or after the words of the command.
 	var words []string
 	for {
@@ -140,7 +146,7 @@ func administer(ctx context.Context, args []string, configure func() (*settings,
 	if err != nil {
 		return err
 	}
-	if set.development && c.name != "restore" {
+	if set.development && c.name != "restore" && c.name != "adopt" {
 		// The secrets are in the data; a command must not make any.
 		found, err := loadExistingSecrets(set, filepath.Join(set.dataDir, secretsFile))
 		if err != nil || !found {
@@ -150,7 +156,8 @@ func administer(ctx context.Context, args []string, configure func() (*settings,
 	a := &admin{
 		base:     strings.TrimSuffix(cmp.Or(*base, fmt.Sprintf("http://localhost:%d", set.port)), "/"),
 		password: set.adminPassword, bypassKey: set.bypassKey, json: *asJSON, yes: *yes, in: stdin, out: stdout, set: set,
-		client: &http.Client{Timeout: 30 * time.Second},
+		adoption: adoption,
+		client:   &http.Client{Timeout: 30 * time.Second},
 	}
 	return c.run(a, ctx, args)
 }

@@ -26,6 +26,7 @@ const (
 	modeDevelopment = "development"
 	modeProduction  = "production"
 	modeRestoring   = "restoring" // a restore began and has not ended
+	modeAdopting    = "adopting"  // the same of an adoption
 )
 
 // devSecrets are made once in development mode and kept with the data.
@@ -79,7 +80,7 @@ func claimMode(set *settings) error {
 			return fmt.Errorf("%s holds a database but no file %q: it was not made by this server", set.dataDir, modeFile)
 		}
 		if exists(set.dataDir, "account.sqlite") {
-			return fmt.Errorf("%s holds the data of the reference server, which this one cannot take over yet: choose another PDS_DATA_DIRECTORY", set.dataDir)
+			return fmt.Errorf("%s holds the data of the reference server: choose another PDS_DATA_DIRECTORY, and take it over by \"server adopt\"", set.dataDir)
 		}
 		return writeNew(file, []byte(mode+"\n"))
 	case err != nil:
@@ -88,6 +89,9 @@ func claimMode(set *settings) error {
 	got := strings.TrimSpace(string(found))
 	if got == modeRestoring {
 		return fmt.Errorf("a restore into %s was interrupted: empty the directory and restore again", set.dataDir)
+	}
+	if got == modeAdopting {
+		return fmt.Errorf("an adoption into %s was interrupted: give the command \"adopt\" again to go on", set.dataDir)
 	}
 	if got != mode {
 		return fmt.Errorf("the data in %s was made in %s mode, but this is %s mode: choose another directory", set.dataDir, got, mode)

@@ -91,6 +91,20 @@ secrets of the server, so nobody else may read it.`
 acknowledged after the backup is lost; relays go on by themselves when the
 server is started.`
 
+	moreAdopt = `Run it once, with the configuration of the old server but for another
+PDS_DATA_DIRECTORY (and PDS_BLOBSTORE_DISK_LOCATION), while both servers are
+stopped. Accounts come with their repositories, blobs, passwords, app passwords,
+sessions, preferences, invite codes and signing keys; who follows the firehose
+goes on. The old data is only read, and everything is verified: with -dry-run
+that is all, which may be done beside a copy of the data.
+
+Blobs are looked for in "blocks" or "blobs" below DIR, uploads that are not
+posted yet in "tempt" below those; -blobs and -temp-blobs name other places.
+
+An interrupted adoption goes on when the command is given again. An account with
+damage is left out and named, and the exit status is 1; after a repair, -account
+adopts it alone. The report stays in adoption.json in the data directory.`
+
 	moreClock = `A clock that jumps ahead is not believed, and nothing is deleted meanwhile, until
 it is right again or accepted by this command. Accept it only if it is right.`
 )
