@@ -40,7 +40,7 @@ clients() {
 }
 
 reference() {
-	CGO_ENABLED=0 go build -C .. -o e2e/bin/ ./e2e/plc ./examples/server
+	CGO_ENABLED=0 go build -C .. -o e2e/bin/ ./e2e/plc ./e2e/service ./examples/server
 	find_node
 	install clients
 	install reference

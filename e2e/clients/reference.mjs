@@ -40,8 +40,8 @@ export class Reference extends Server {
       .map(({ to, subject, html, text }) => ({ to: to[0].address, subject, text: text ?? html }))
   }
 
-  /** It logs the mistakes of callers as errors as well: those have a status below 500. */
+  /** What it answered with status 500. It logs all failures as errors, also those of callers and of other services. */
   faults() {
-    return this.entries().filter((entry) => entry.level >= 50 && !(entry.status < 500))
+    return this.entries().filter((entry) => (entry.status ?? entry.res?.statusCode) === 500)
   }
 }

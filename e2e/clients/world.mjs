@@ -38,9 +38,8 @@ export class World {
   static async start(t, ...domains) {
     const world = new World()
     t.after(() => world.stop())
-    world.plc = spawn(join(bin, 'plc'), { stdio: ['pipe', 'pipe', 'inherit'] })
-    const [line] = await once(createInterface(world.plc.stdout), 'line')
-    world.plcUrl = line
+    world.plc = await Tool.start('plc')
+    world.plcUrl = world.plc.url
     world.nameserver = await startNameserver()
     world.resolver = new IdResolver({ plcUrl: world.plcUrl, fetch: (input, init) => world.fetch(input, init) })
     for (const domain of domains) {
@@ -53,8 +52,7 @@ export class World {
     try {
       for (const server of this.servers) await server.stop()
     } finally {
-      this.plc.stdin.end()
-      await exited(this.plc)
+      await this.plc.stop()
       this.nameserver?.close()
     }
   }
@@ -85,6 +83,21 @@ async function startNameserver() {
   await once(socket, 'listening')
   dns.setServers([`127.0.0.1:${socket.address().port}`])
   return socket
+}
+
+/** A program of the tests that prints its address and serves until its input ends. */
+export class Tool {
+  static async start(name, ...args) {
+    const tool = new Tool()
+    tool.process = spawn(join(bin, name), args, { stdio: ['pipe', 'pipe', 'inherit'] })
+    ;[tool.url] = await once(createInterface(tool.process.stdout), 'line')
+    return tool
+  }
+
+  async stop() {
+    this.process.stdin.end()
+    await exited(this.process)
+  }
 }
 
 async function exited(child) {
