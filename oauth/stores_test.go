@@ -2,45 +2,36 @@ package oauth_test
 
 import (
 	"context"
-	"errors"
-	"github.com/bluesky-social/indigo/atproto/syntax"
 	"maps"
-	"math/rand/v2"
 	"sync"
+	"time"
 
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"github.com/pdskit/pdskit/examples/customstore/mapstore"
 	"github.com/pdskit/pdskit/oauth"
 	"github.com/pdskit/pdskit/storage"
+	"github.com/pdskit/pdskit/storage/storagetest"
 )
 
-// stores are stores on which races are run, as changes of a configuration.
+// stores are stores on which races are run, as changes of a configuration: a
+// database, a table of documents, a store of one's own, and that again with all
+// that the contract allows.
 var stores = map[string]func(*oauth.Config){
 	"sqlite":  func(*oauth.Config) {},
 	"memory":  func(c *oauth.Config) { c.Store = newMemory() },
-	"awkward": func(c *oauth.Config) { c.Store = awkward{c.Store} },
+	"custom":  func(c *oauth.Config) { c.Store = storage.DocsOf(custom(c)) },
+	"awkward": func(c *oauth.Config) { c.Store = storage.DocsOf(storagetest.Awkward(custom(c))) },
 }
 
-// awkward does all that the contract of a store allows: closures of Update run
-// twice, what the first run has done is gone, and now and then a transaction
-// conflicts with another and nothing has happened.
-type awkward struct{ storage.DocStore }
+func custom(c *oauth.Config) storage.Store { return mapstore.New(wallClock(c.Clock)) }
 
-var errDiscard = errors.New("discarded")
+// wallClock is a clock that nobody sets back.
+type wallClock func() time.Time
 
-func (s awkward) Update(ctx context.Context, fn func(storage.Docs) error) error {
-	err := s.DocStore.Update(ctx, func(docs storage.Docs) error {
-		if err := fn(docs); err != nil {
-			return err
-		}
-		return errDiscard
-	})
-	if !errors.Is(err, errDiscard) {
-		return err
-	}
-	if rand.IntN(16) == 0 {
-		return storage.ErrConflict
-	}
-	return s.DocStore.Update(ctx, fn)
-}
+func (c wallClock) Now() time.Time { return c() }
+
+func (c wallClock) Elapsed() time.Duration { return c().Sub(time.Unix(0, 0)) }
 
 // memory is a store of documents in a map, as a program without a database may
 // have one. Its transactions run one after another.

@@ -1,7 +1,6 @@
-// Command customstore is a PDS on a database of one's own: a storage.Store
-// that is written outside the SDK, in less than 800 lines, and passes the SDK's
-// own suite. It is one ordered map in memory, whose snapshots cost nothing.
-// Copy it as a start: it forgets everything when it ends.
+// Command customstore is a PDS on a database of one's own: the storage.Store of
+// package mapstore below, which is written outside the SDK, in less than 800
+// lines, and passes the SDK's own suites.
 //
 //	go run ./examples/customstore
 //
@@ -17,6 +16,7 @@ import (
 
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
 
+	"github.com/pdskit/pdskit/examples/customstore/mapstore"
 	"github.com/pdskit/pdskit/identity"
 	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/storage"
@@ -25,7 +25,7 @@ import (
 
 func main() {
 	clock := storage.SystemClock()
-	store := New(clock)
+	store := mapstore.New(clock)
 	defer store.Close()
 	plc := must(identity.NewMemoryPLC(identity.MemoryPLCConfig{}))
 	rotation := must(atcrypto.GeneratePrivateKeyK256())

@@ -1,20 +1,17 @@
 package livetest
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/pdskit/pdskit/internal/killtest"
 	"github.com/pdskit/pdskit/live"
 	"github.com/pdskit/pdskit/storage"
 )
@@ -162,24 +159,8 @@ func killed(t *testing.T, opts Options, dir string) {
 // child runs the child, kills it after some writes, and notes what it said.
 func (k *killing) child() {
 	k.Helper()
-	var pattern []string
-	for part := range strings.SplitSeq(k.Name(), "/") {
-		pattern = append(pattern, "^"+regexp.QuoteMeta(part)+"$")
-	}
-	cmd := exec.Command(os.Args[0], "-test.run="+strings.Join(pattern, "/"), "-test.timeout=60s")
-	cmd.Env = append(os.Environ(), killDir+"="+k.dir, killCursor+"="+k.cursor)
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		k.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		k.Fatal(err)
-	}
-	writes := 20 + rand.IntN(200)
-	var said strings.Builder
-	lines := bufio.NewScanner(stdout)
-	for lines.Scan() {
-		line := lines.Text()
+	env := []string{killDir + "=" + k.dir, killCursor + "=" + k.cursor}
+	killtest.Run(k.T, env, 20+rand.IntN(200), func(line string) bool {
 		fields := strings.SplitN(line, " ", 4)
 		seq := int64(0)
 		if len(fields) > 2 {
@@ -188,18 +169,11 @@ func (k *killing) child() {
 		switch {
 		case fields[0] == "acked" && len(fields) == 3:
 			k.acked[seq] = fields[2]
-			if writes--; writes == 0 {
-				_ = cmd.Process.Kill() // what the pipe still holds is read
-			}
+			return true
 		case fields[0] == "delivered" && len(fields) == 4:
 			k.deliver(seq, fields[3])
 			k.cursor = fields[2]
-		default:
-			said.WriteString(line + "\n")
 		}
-	}
-	err = cmd.Wait()
-	if exit, ok := errors.AsType[*exec.ExitError](err); writes > 0 || !ok || exit.Exited() {
-		k.Fatalf("the child was not killed, it ended with %v after saying %s", err, said.String())
-	}
+		return false
+	})
 }

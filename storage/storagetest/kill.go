@@ -1,17 +1,14 @@
 package storagetest
 
 import (
-	"bufio"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
 
+	"github.com/pdskit/pdskit/internal/killtest"
 	"github.com/pdskit/pdskit/storage"
 )
 
@@ -90,36 +87,13 @@ func (e *env) killed(dir string) {
 // killChild runs the child, kills it after some writes and notes what it said.
 func (e *env) killChild(dir string, acked map[string]bool) {
 	e.Helper()
-	var pattern []string
-	for part := range strings.SplitSeq(e.Name(), "/") {
-		pattern = append(pattern, "^"+regexp.QuoteMeta(part)+"$")
-	}
-	cmd := exec.Command(os.Args[0], "-test.run="+strings.Join(pattern, "/"), "-test.timeout=60s")
-	cmd.Env = append(os.Environ(), killDir+"="+dir)
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		e.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		e.Fatal(err)
-	}
-	writes := 20 + rand.IntN(200)
-	var said strings.Builder
-	lines := bufio.NewScanner(stdout)
-	for lines.Scan() {
-		if id, ok := strings.CutPrefix(lines.Text(), "acked "); ok {
+	killtest.Run(e.T, []string{killDir + "=" + dir}, 20+rand.IntN(200), func(line string) bool {
+		id, ok := strings.CutPrefix(line, "acked ")
+		if ok {
 			acked[id] = true
-			if writes--; writes == 0 {
-				_ = cmd.Process.Kill() // what the pipe still holds is read
-			}
-		} else {
-			said.WriteString(lines.Text() + "\n")
 		}
-	}
-	err = cmd.Wait()
-	if exit, ok := errors.AsType[*exec.ExitError](err); writes > 0 || !ok || exit.Exited() {
-		e.Fatalf("the child was not killed, it ended with %v after saying %s", err, said.String())
-	}
+		return ok
+	})
 }
 
 // checkKilled looks for what was acknowledged, and for halves.

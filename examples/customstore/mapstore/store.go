@@ -1,4 +1,7 @@
-package main
+// Package mapstore is a storage.Store that is one ordered map in memory, whose
+// snapshots cost nothing. Copy it as a start: it forgets everything when it
+// ends.
+package mapstore
 
 import (
 	"cmp"
