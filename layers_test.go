@@ -44,6 +44,7 @@ var layers = map[string][]string{
 	"pds/metrics": {"pds", "xrpc"},
 	"pds/tracing": {"pds"},
 	"pds/adopt":   {"repo", "storage", "pds"},
+	"pds/adminui": {"oauth", "pds", "storage", "xrpc"},
 	"pds/pdstest": {"repo", "identity", "xrpc", "storage", "oauth", "live", "pds", "storage/sqlite", "storage/blobs"},
 	"examples":    {anything},
 	"e2e":         {anything},

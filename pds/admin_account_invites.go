@@ -31,13 +31,20 @@ func (s *Server) enableAccountInvites() xrpc.Method {
 func (s *Server) setAccountInvites(nsid string, disabled bool) xrpc.Method {
 	return xrpc.Procedure(nsid, s.moderator(),
 		audited(s, func(ctx context.Context, in *accountInvitesInput) (*xrpc.None, error) {
-			_, err := s.changeAccount(ctx, in.Account, func(_ storage.Tx, a *storage.Account) error {
-				a.InvitesDisabled = disabled
-				return nil
-			}, nil)
+			err := s.SetInvitesDisabled(ctx, in.Account, disabled)
 			if isAccountNotFound(err) {
 				err = errNoAccount()
 			}
 			return nil, err
 		}))
+}
+
+// SetInvitesDisabled decides whether the invite codes that an account earns from
+// now on work.
+func (s *Server) SetInvitesDisabled(ctx context.Context, did syntax.DID, disabled bool) error {
+	_, err := s.changeAccount(ctx, did, func(_ storage.Tx, a *storage.Account) error {
+		a.InvitesDisabled = disabled
+		return nil
+	}, nil)
+	return err
 }

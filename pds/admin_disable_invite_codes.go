@@ -41,14 +41,19 @@ func (s *Server) disableInviteCodes() xrpc.Method {
 					return nil, err
 				}
 			}
-			for batch := range slices.Chunk(codes, inviteBatch) {
-				err := s.store.Update(ctx, func(tx storage.Tx) error { return disableInvites(tx, batch) })
-				if err != nil {
-					return nil, err
-				}
-			}
-			return nil, nil
+			return nil, s.DisableInvites(ctx, codes)
 		}))
+}
+
+// DisableInvites disables invite codes; ones that do not exist are passed over.
+func (s *Server) DisableInvites(ctx context.Context, codes []string) error {
+	for batch := range slices.Chunk(codes, inviteBatch) {
+		err := s.store.Update(ctx, func(tx storage.Tx) error { return disableInvites(tx, batch) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // disableInvites disables codes; ones that do not exist are passed over.

@@ -16,15 +16,15 @@ const maxAccountInfos = 500
 
 // accountView is com.atproto.admin.defs#accountView.
 type accountView struct {
-	DID              syntax.DID    `json:"did"`
-	Handle           string        `json:"handle"`
-	Email            string        `json:"email,omitempty"`
-	IndexedAt        string        `json:"indexedAt"`
-	InvitedBy        *inviteView   `json:"invitedBy,omitempty"`
-	Invites          []*inviteView `json:"invites,omitempty"`
-	InvitesDisabled  *bool         `json:"invitesDisabled,omitempty"`
-	EmailConfirmedAt string        `json:"emailConfirmedAt,omitempty"`
-	DeactivatedAt    string        `json:"deactivatedAt,omitempty"`
+	DID              syntax.DID `json:"did"`
+	Handle           string     `json:"handle"`
+	Email            string     `json:"email,omitempty"`
+	IndexedAt        string     `json:"indexedAt"`
+	InvitedBy        *Invite    `json:"invitedBy,omitempty"`
+	Invites          []*Invite  `json:"invites,omitempty"`
+	InvitesDisabled  *bool      `json:"invitesDisabled,omitempty"`
+	EmailConfirmedAt string     `json:"emailConfirmedAt,omitempty"`
+	DeactivatedAt    string     `json:"deactivatedAt,omitempty"`
 }
 
 // errNoAccount is the answer of administration methods for an account that is

@@ -28,32 +28,38 @@ func (s *Server) getInviteCodes() xrpc.Method {
 			if err != nil {
 				return nil, err
 			}
-			var order string
+			var out inviteCodesOutput
 			switch p.Sort {
 			case "", "recent":
-				order = docInviteRecent
+				out.Codes, out.Cursor, err = s.listInvites(ctx, docInviteRecent, p.Cursor, limit)
 			case "usage":
-				order = docInviteUsage
+				out.Codes, out.Cursor, err = s.listInvites(ctx, docInviteUsage, p.Cursor, limit)
 			default:
 				return nil, xrpc.InvalidRequest("unknown sort method: %s", p.Sort)
 			}
-			out := &inviteCodesOutput{Codes: []*inviteView{}}
-			return out, s.store.View(ctx, func(tx storage.Tx) error {
-				docs, err := tx.ScanDocs(order, storage.Scan{To: p.Cursor, Reverse: true, Limit: limit})
-				if err != nil {
-					return err
-				}
-				for _, d := range docs {
-					v, err := viewInvite(tx, d.Key[strings.LastIndexByte(d.Key, '/')+1:])
-					if err != nil {
-						return err
-					}
-					out.Codes = append(out.Codes, v)
-				}
-				if len(docs) == limit {
-					out.Cursor = docs[limit-1].Key
-				}
-				return nil
-			})
+			return &out, err
 		})
+}
+
+// listInvites returns a page of codes in the order of an index, the last first.
+func (s *Server) listInvites(ctx context.Context, order, cursor string, limit int) (list []*Invite, next string, err error) {
+	err = s.store.View(ctx, func(tx storage.Tx) error {
+		list, next = []*Invite{}, ""
+		docs, err := tx.ScanDocs(order, storage.Scan{To: cursor, Reverse: true, Limit: limit})
+		if err != nil {
+			return err
+		}
+		for _, d := range docs {
+			v, err := viewInvite(tx, d.Key[strings.LastIndexByte(d.Key, '/')+1:])
+			if err != nil {
+				return err
+			}
+			list = append(list, v)
+		}
+		if len(docs) == limit {
+			next = docs[limit-1].Key
+		}
+		return nil
+	})
+	return list, next, err
 }

@@ -60,14 +60,9 @@ func cutText(text string) string {
 	return text
 }
 
-// docAudit is the kind of the documents that hold the audit log: by number an
-// AuditEntry, and under auditLast the last number that was given.
-const (
-	docAudit  = "audit"
-	auditLast = "last"
-)
-
-func auditKey(number int64) string { return fmt.Sprintf("%019d", number) }
+// docAudit is the kind of the numbered documents that hold the audit log, each
+// with an AuditEntry.
+const docAudit = "audit"
 
 // Audit runs an action under an entry of the audit log: the entry is durable
 // before the action begins, and gets its result afterwards. Without that entry
@@ -84,7 +79,7 @@ func (s *Server) Audit(ctx context.Context, e AuditEntry, action func(ctx contex
 		e.Result = xrpc.ErrorName(err) // the message may quote what was sent
 	}
 	ended := s.store.Update(context.WithoutCancel(ctx), func(tx storage.Tx) error {
-		d, err := tx.GetDoc(docAudit, auditKey(e.Number))
+		d, err := tx.GetDoc(docAudit, numberedKey(e.Number))
 		if errors.Is(err, storage.ErrNotFound) {
 			return nil // as many others have begun meanwhile as are remembered
 		}
@@ -119,27 +114,12 @@ func (s *Server) beginAudit(ctx context.Context, e *AuditEntry) error {
 		*text = cutText(*text)
 	}
 	e.Time, e.Result = s.clock.Now().UTC().Truncate(time.Millisecond), ""
-	return s.store.Update(ctx, func(tx storage.Tx) error {
-		last, err := tx.GetDoc(docAudit, auditLast)
-		if err != nil && !errors.Is(err, storage.ErrNotFound) {
-			return err
-		}
-		number := int64(0)
-		if err == nil {
-			if number, err = strconv.ParseInt(string(last.Value), 10, 64); err != nil {
-				return err
-			}
-		}
-		e.Number = number + 1
-		last.Kind, last.Key, last.Value = docAudit, auditLast, strconv.AppendInt(nil, e.Number, 10)
-		if _, err := tx.PutDoc(last); err != nil {
-			return err
-		}
-		if err := tx.DeleteDoc(docAudit, auditKey(e.Number-int64(s.cfg.Limits.AuditEntries))); err != nil {
+	return s.store.Update(ctx, func(tx storage.Tx) (err error) {
+		if e.Number, err = nextNumber(tx, docAudit, s.cfg.Limits.AuditEntries); err != nil {
 			return err
 		}
 		return putAudit(tx, storage.Doc{
-			Kind: docAudit, Key: auditKey(e.Number), Expires: s.clock.Latest().Add(s.cfg.Limits.AuditAge),
+			Kind: docAudit, Key: numberedKey(e.Number), Expires: s.clock.Latest().Add(s.cfg.Limits.AuditAge),
 		}, e)
 	})
 }
@@ -170,16 +150,9 @@ const MaxAuditList = 1000
 // below before, newest first. Zero stands for the end of the log, and for the
 // highest limit. The log keeps Limits.AuditEntries of them for Limits.AuditAge.
 func (s *Server) AuditLog(ctx context.Context, before int64, limit int) ([]AuditEntry, error) {
-	if limit <= 0 || limit > MaxAuditList {
-		limit = MaxAuditList
-	}
-	to := auditLast // above all numbers
-	if before > 0 {
-		to = auditKey(before)
-	}
 	entries := []AuditEntry{}
 	err := s.store.View(ctx, func(tx storage.Tx) error {
-		docs, err := tx.ScanDocs(docAudit, storage.Scan{To: to, Reverse: true, Limit: limit})
+		docs, err := scanNumbered(tx, docAudit, before, limit)
 		if err != nil {
 			return err
 		}

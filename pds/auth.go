@@ -106,12 +106,21 @@ func parseAuthorization(values []string) (scheme, value string, ok bool) {
 func (s *Server) authenticateAdmin(value string) (*xrpc.Caller, error) {
 	raw, err := base64.StdEncoding.DecodeString(value)
 	user, password, _ := strings.Cut(string(raw), ":") // the password may hold colons
-	want, got := sha256.Sum256([]byte(s.cfg.AdminPassword)), sha256.Sum256([]byte(password))
-	same := subtle.ConstantTimeCompare(want[:], got[:]) == 1
-	if err != nil || !same || user != adminUser || s.cfg.AdminPassword == "" {
+	if right := s.IsAdminPassword(password); err != nil || !right || user != adminUser {
 		return nil, xrpc.AuthRequired("")
 	}
 	return &xrpc.Caller{Kind: xrpc.KindAdmin, Detail: new(credential)}, nil
+}
+
+// HasAdminPassword reports whether there is an administrator's password.
+func (s *Server) HasAdminPassword() bool { return s.cfg.AdminPassword != "" }
+
+// IsAdminPassword reports, in constant time, whether a password is that of the
+// administrator. Without one it never is. It counts no failures: whoever offers
+// a form for it has to bound them.
+func (s *Server) IsAdminPassword(password string) bool {
+	want, got := sha256.Sum256([]byte(s.cfg.AdminPassword)), sha256.Sum256([]byte(password))
+	return subtle.ConstantTimeCompare(want[:], got[:]) == 1 && s.HasAdminPassword()
 }
 
 // authenticateSession checks an access token and the account it is for.

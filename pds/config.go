@@ -140,6 +140,12 @@ type Config struct {
 	// ReportService takes reports. Default: ModService.
 	ReportService Service
 
+	// KeepReports remembers the reports that accounts make to ReportService, see
+	// Server.Reports, within Limits.Reports and ReportAge. Without a
+	// ReportService this server takes reports itself, which are refused
+	// otherwise: somebody has to look at them then.
+	KeepReports bool
+
 	// AudienceNamesService makes the tokens by which this server calls others
 	// name "did#service" as their audience. Default: the DID alone, as every
 	// service expects it today.
@@ -353,6 +359,8 @@ type Limits struct {
 	DrainTime        time.Duration // how long a shutdown waits for requests: 10 s
 	AuditEntries     int           // actions that the audit log remembers: 100,000
 	AuditAge         time.Duration // how long it remembers them: 730 days
+	Reports          int           // reports that are kept: 10,000
+	ReportAge        time.Duration // how long they are kept: 365 days
 	MediaUploadIdle  time.Duration // an upload without progress: 60 s
 	LexiconWait      time.Duration // how long a write waits for lexicons of others: 1 s
 	ProxyCalls       int           // requests to other services at a time: 1,000
@@ -406,6 +414,8 @@ func (l *Limits) setDefaults() {
 	def(&l.DrainTime, 10*time.Second)
 	def(&l.AuditEntries, 100_000)
 	def(&l.AuditAge, 730*24*time.Hour)
+	def(&l.Reports, 10_000)
+	def(&l.ReportAge, 365*24*time.Hour)
 	def(&l.MediaUploadIdle, 60*time.Second)
 	def(&l.LexiconWait, time.Second)
 	def(&l.ProxyCalls, 1000)

@@ -12,26 +12,27 @@ import (
 // maxInviteUses is how many uses of a code are listed.
 const maxInviteUses = 1000
 
-// inviteView is com.atproto.server.defs#inviteCode.
-type inviteView struct {
+// Invite is an invite code, as com.atproto.server.defs#inviteCode has it.
+type Invite struct {
 	Code       string      `json:"code"`
 	Available  int         `json:"available"` // how often it may be used in all
 	Disabled   bool        `json:"disabled"`
-	ForAccount string      `json:"forAccount"`
-	CreatedBy  string      `json:"createdBy"`
-	CreatedAt  string      `json:"createdAt"`
-	Uses       []inviteUse `json:"uses"` // at most maxInviteUses
+	ForAccount string      `json:"forAccount"` // DID of who may give it away, or "admin"
+	CreatedBy  string      `json:"createdBy"`  // the same of who made it
+	CreatedAt  string      `json:"createdAt"`  // RFC 3339
+	Uses       []InvitedAccount `json:"uses"`       // at most 1,000
 
 	open bool // it can be used again, if it is not disabled
 }
 
-type inviteUse struct {
+// InvitedAccount is an account that was made with an [Invite].
+type InvitedAccount struct {
 	UsedBy syntax.DID `json:"usedBy"`
-	UsedAt string     `json:"usedAt"`
+	UsedAt string     `json:"usedAt"` // RFC 3339
 }
 
 // viewInvite returns a code as methods show it.
-func viewInvite(tx storage.Docs, code string) (*inviteView, error) {
+func viewInvite(tx storage.Docs, code string) (*Invite, error) {
 	_, inv, err := getInvite(tx, code)
 	if err != nil {
 		return nil, err
@@ -40,13 +41,13 @@ func viewInvite(tx storage.Docs, code string) (*inviteView, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &inviteView{
+	v := &Invite{
 		Code: code, Available: inv.Uses, Disabled: inv.Disabled, ForAccount: inv.ForAccount,
-		CreatedBy: inv.CreatedBy, CreatedAt: formatTime(inv.CreatedAt), Uses: make([]inviteUse, 0, len(uses)),
+		CreatedBy: inv.CreatedBy, CreatedAt: formatTime(inv.CreatedAt), Uses: make([]InvitedAccount, 0, len(uses)),
 		open: inv.Used < inv.Uses,
 	}
 	for _, d := range uses {
-		v.Uses = append(v.Uses, inviteUse{syntax.DID(strings.TrimPrefix(d.Key, code+"/")), string(d.Value)})
+		v.Uses = append(v.Uses, InvitedAccount{syntax.DID(strings.TrimPrefix(d.Key, code+"/")), string(d.Value)})
 	}
 	return v, nil
 }
@@ -62,12 +63,12 @@ func accountInviteCode(d storage.Doc) string {
 }
 
 // accountInvites returns the codes of an account.
-func accountInvites(tx storage.Docs, account string) ([]*inviteView, error) {
+func accountInvites(tx storage.Docs, account string) ([]*Invite, error) {
 	docs, err := accountInviteDocs(tx, account)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]*inviteView, 0, len(docs))
+	out := make([]*Invite, 0, len(docs))
 	for _, d := range docs {
 		v, err := viewInvite(tx, accountInviteCode(d))
 		if err != nil {
@@ -79,10 +80,10 @@ func accountInvites(tx storage.Docs, account string) ([]*inviteView, error) {
 }
 
 // invitedBy returns the code that an account came with, or nil.
-func invitedBy(tx storage.Docs, did syntax.DID) (*inviteView, error) {
+func invitedBy(tx storage.Docs, did syntax.DID) (*Invite, error) {
 	d, err := tx.GetDoc(docInvitedBy, string(did))
 	if err == nil {
-		var v *inviteView
+		var v *Invite
 		if v, err = viewInvite(tx, string(d.Value)); err == nil {
 			return v, nil
 		}

@@ -35,7 +35,8 @@ func (in *createReportInput) isAppeal() bool {
 }
 
 // createReport passes a report on to the service that a header names, else to
-// the report service of the configuration. All that an account which is taken
+// the report service of the configuration. With Config.KeepReports this server
+// remembers those for the latter, or takes them itself if there is none. All that an account which is taken
 // down may report is its appeal.
 func (s *Server) createReport() xrpc.Method {
 	check := s.check(accessRule{scopes: standardAccess, takendown: true, oauthAny: true})
@@ -43,7 +44,7 @@ func (s *Server) createReport() xrpc.Method {
 		if err := check(ctx, c); err != nil {
 			return err
 		}
-		to, err := s.upstreamOf(xrpc.RequestFrom(ctx), createReportNSID)
+		to, _, err := s.reportSource(ctx)
 		if err != nil {
 			return err
 		}
@@ -58,9 +59,21 @@ func (s *Server) createReport() xrpc.Method {
 			if account.TakedownRef != "" && !in.isAppeal() {
 				return nil, xrpc.NewError(http.StatusBadRequest, "AccountTakedown", "An account that has been taken down can only appeal")
 			}
-			to, err := s.upstreamOf(xrpc.RequestFrom(ctx), createReportNSID)
+			to, here, err := s.reportSource(ctx)
 			if err != nil {
 				return nil, err
+			}
+			var report *Report
+			if s.cfg.KeepReports && (here || to.did == s.cfg.ReportService.DID) {
+				if report, err = s.newReport(in, account.DID); err != nil {
+					return nil, err
+				}
+			}
+			if here {
+				if err := s.keepReport(ctx, report); err != nil {
+					return nil, err
+				}
+				return report.answer(in)
 			}
 			if err := s.resolve(ctx, &to); err != nil {
 				return nil, err
@@ -69,6 +82,12 @@ func (s *Server) createReport() xrpc.Method {
 				return nil, xrpc.NotImplemented()
 			}
 			answer, err := s.callJSON(ctx, to, account, createReportNSID, nil, in.raw)
+			if err == nil && report != nil {
+				report.To = to.did
+				if err := s.keepReport(ctx, report); err != nil {
+					s.log.ErrorContext(ctx, "a report that was passed on could not be kept", "error", err)
+				}
+			}
 			return &answer, err
 		})
 }

@@ -173,6 +173,10 @@ func (s *Server) Replace(m xrpc.Method) {
 	s.xrpc.Replace(m)
 }
 
+// PublicURL returns the address under which clients reach the server: scheme
+// and host, without a slash at its end.
+func (s *Server) PublicURL() string { return s.public.String() }
+
 // Methods returns all methods, in order of their NSIDs.
 func (s *Server) Methods() []xrpc.Method { return s.xrpc.Methods() }
 

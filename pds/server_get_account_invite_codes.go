@@ -24,8 +24,8 @@ type getAccountInviteCodesParams struct {
 }
 
 type inviteCodesOutput struct {
-	Cursor string        `json:"cursor,omitempty"`
-	Codes  []*inviteView `json:"codes"`
+	Cursor string    `json:"cursor,omitempty"`
+	Codes  []*Invite `json:"codes"`
 }
 
 func (s *Server) getAccountInviteCodes() xrpc.Method {
@@ -40,7 +40,7 @@ func (s *Server) getAccountInviteCodes() xrpc.Method {
 					return nil, err
 				}
 			}
-			var codes []*inviteView
+			var codes []*Invite
 			err = s.store.View(ctx, func(tx storage.Tx) error {
 				codes, err = accountInvites(tx, string(a.DID))
 				return err
@@ -48,7 +48,7 @@ func (s *Server) getAccountInviteCodes() xrpc.Method {
 			if err != nil {
 				return nil, err
 			}
-			codes = slices.DeleteFunc(codes, func(v *inviteView) bool {
+			codes = slices.DeleteFunc(codes, func(v *Invite) bool {
 				return v.Disabled || !p.IncludeUsed && !v.open
 			})
 			return &inviteCodesOutput{Codes: codes}, nil

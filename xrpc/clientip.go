@@ -90,15 +90,16 @@ func ClientKey(ctx context.Context) string {
 	if c == nil || c.server == nil || !c.ip.IsValid() || containsIP(c.server.cfg.TrustedProxies, c.ip) {
 		return ""
 	}
-	return ipKey(c.ip)
+	return AddressKey(c.ip)
 }
 
 // ipv6Client is the prefix length by which IPv6 clients are told apart: one
 // customer has at least so much.
 const ipv6Client = 64
 
-// ipKey is the address by which a client is counted.
-func ipKey(ip netip.Addr) string {
+// AddressKey returns what a client's address is counted by, IPv6 by /64, for
+// limits of routes beside the server.
+func AddressKey(ip netip.Addr) string {
 	if ip.Is6() {
 		if p, err := ip.Prefix(ipv6Client); err == nil {
 			return p.String()

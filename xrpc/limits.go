@@ -45,7 +45,7 @@ func (l Limit) validate() error {
 }
 
 // ByIP is a key for [Limit]: the address of the client, IPv6 by /64.
-func ByIP(r *http.Request, _ *Caller) string { return ipKey(ClientIP(r.Context())) }
+func ByIP(r *http.Request, _ *Caller) string { return AddressKey(ClientIP(r.Context())) }
 
 // ByAccount is a key for [Limit]: the DID whose account is used, or the
 // address if nobody has been authenticated.

@@ -3,4 +3,5 @@
 import './node-clients.mjs'
 import './browser-clients.mjs'
 import './indigo.mjs'
+import './admin.mjs'
 import './pages.mjs'

@@ -92,6 +92,11 @@ func serve(ctx context.Context, set *settings, warnings []string, stderr io.Writ
 		return err
 	}
 	routes.Handle("GET /admin/metrics", srv.AdminOnly(shown))
+	if set.adminPages {
+		if err := handleAdminPages(routes, srv, set, log); err != nil {
+			return err
+		}
+	}
 	routes.Handle("POST /admin/backup", srv.AdminOnly(&backupRoute{srv: srv, set: set, store: store, blobs: cfg.Blobs}))
 	if err := afterRestore(ctx, set, store, srv, log); err != nil {
 		return err
@@ -172,6 +177,7 @@ func newConfig(set *settings, store *sqlite.Store, master []byte, plc *identity.
 		ImageURLPattern: set.imageURLs,
 		ModService:      set.modService,
 		ReportService:   set.reportService,
+		KeepReports:     set.adminPages,
 		Crawlers:        set.crawlers,
 		LimitBypassKey:  set.bypassKey,
 		LimitBypassIPs:  set.bypassIPs,

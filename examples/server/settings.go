@@ -36,8 +36,9 @@ type settings struct {
 	dataDir, blobDir string
 	warnings         []string // about the configuration
 	adminListen      string   // empty: none
-	otlpURL          string   // where spans go, without path; empty: nowhere
-	tracesURL        string   // the same with path, before it
+	adminPages       bool
+	otlpURL          string // where spans go, without path; empty: nowhere
+	tracesURL        string // the same with path, before it
 	otelOff          bool
 	envFile          string // empty: none; a backup copies it
 
@@ -86,7 +87,7 @@ var secretNames = []string{"PDS_JWT_SECRET", "PDS_ADMIN_PASSWORD", "PDS_PLC_ROTA
 // wrong with it, and repeats no values, some of which are secret. The warnings
 // name what has no effect.
 func readSettings(env map[string]string) (set *settings, warnings []string, err error) {
-	set = &settings{port: 2583, hostname: "localhost", plcURL: identity.DefaultPLCURL, invites: true, acceptImports: true, rateLimits: true}
+	set = &settings{port: 2583, hostname: "localhost", plcURL: identity.DefaultPLCURL, invites: true, acceptImports: true, rateLimits: true, adminPages: true}
 	known := map[string]setting{}
 	for _, k := range knownSettings() {
 		known[k.name] = k

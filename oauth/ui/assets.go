@@ -16,6 +16,7 @@ import (
 // asked for again every time, and one with a hash, "style.Xk3b9QzV0aBc.css",
 // which may be kept for ever.
 type assets struct {
+	base  string            // path below which they are
 	files map[string]*asset // by either name
 	urls  map[string]string // plain name to the path with the hash
 }
@@ -42,8 +43,8 @@ const (
 	script     = "script.js"
 )
 
-func newAssets(over fs.FS, b *Branding) (*assets, error) {
-	a := &assets{files: map[string]*asset{}, urls: map[string]string{}}
+func newAssets(over fs.FS, b *Branding, base string) (*assets, error) {
+	a := &assets{base: base, files: map[string]*asset{}, urls: map[string]string{}}
 	for name, img := range b.images() {
 		a.add(strings.ToLower(name)+imageTypes[img.Type], img.Type, img.Data)
 		a.urls[name] = a.urls[strings.ToLower(name)+imageTypes[img.Type]]
@@ -93,7 +94,7 @@ func (a *assets) add(name, kind string, data []byte) {
 	hashed := strings.TrimSuffix(name, ext) + "." + hash + ext
 	a.files[name] = &asset{kind: kind, etag: `"` + hash + `"`, data: data}
 	a.files[hashed] = &asset{kind: kind, etag: `"` + hash + `"`, data: data, kept: true}
-	a.urls[name] = AssetsPath + hashed
+	a.urls[name] = a.base + hashed
 }
 
 // ServeHTTP implements http.Handler.
@@ -105,7 +106,7 @@ func (a *assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Method Not Allowed", http.StatusMethodNotAllowed)
 		return
 	}
-	name, ok := strings.CutPrefix(r.URL.Path, AssetsPath)
+	name, ok := strings.CutPrefix(r.URL.Path, a.base)
 	f := a.files[name]
 	if !ok || f == nil {
 		http.Error(w, "Not Found", http.StatusNotFound)

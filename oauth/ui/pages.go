@@ -19,8 +19,8 @@ type UI interface {
 	Locale(r *http.Request, preferred ...string) string
 
 	// Assets serves what the pages refer to: the style sheet, the script,
-	// images. It is mounted at AssetsPath, which is not stripped from the
-	// request's path.
+	// images. It is mounted at AssetsPath (or where [Options] say), which is not
+	// stripped from the request's path.
 	Assets() http.Handler
 }
 

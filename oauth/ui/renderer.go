@@ -2,6 +2,7 @@ package ui
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ type Options struct {
 	//	layout.html     the document around every page
 	//	partials.html   fields, buttons, alerts and lists that pages share
 	//	icons.html      the icons
+	//	custom.html     templates besides those three, or in place of single ones
 	//	NAME.html       a page, by [Page.Name]; it defines "title" and "content"
 	//	style.css       the style sheet, without the properties of Branding
 	//	custom.css      appended to the style sheet
@@ -38,6 +40,11 @@ type Options struct {
 	// Catalogs are texts by locale and key. They replace those of this package,
 	// or add a language, which has at least the text "locale.name".
 	Catalogs map[string]map[string]string
+
+	// AssetsPath is where Assets is mounted, with a slash at both ends; "" =
+	// the constant [AssetsPath]. A program that shows pages beside those of an
+	// OAuth server gives theirs a path of their own.
+	AssetsPath string
 
 	// DefaultLocale is for who asks for no language that there is; "" = "en".
 	DefaultLocale string
@@ -77,7 +84,7 @@ func New(o Options) (*Renderer, error) {
 	}
 	slices.SortFunc(r.locales, func(a, b Locale) int { return strings.Compare(a.Tag, b.Tag) })
 
-	if r.assets, err = newAssets(o.Overlay, &o.Branding); err != nil {
+	if r.assets, err = newAssets(o.Overlay, &o.Branding, cmp.Or(o.AssetsPath, AssetsPath)); err != nil {
 		return nil, fmt.Errorf("ui: %w", err)
 	}
 	if r.templates, err = r.parse(o.Overlay, &o.Branding); err != nil {
@@ -180,6 +187,10 @@ func emptyPages() []Page {
 // sharedTemplates are the files that every page's template has.
 var sharedTemplates = []string{"layout.html", "partials.html", "icons.html"}
 
+// customTemplates is a file of the overlay that they are followed by, if it is
+// there.
+const customTemplates = "custom.html"
+
 // parse returns the templates of all pages, one set for each locale, whose
 // functions know the language.
 func (r *Renderer) parse(over fs.FS, b *Branding) (map[string]map[string]parsed, error) {
@@ -187,8 +198,12 @@ func (r *Renderer) parse(over fs.FS, b *Branding) (map[string]map[string]parsed,
 	if err != nil {
 		return nil, err
 	}
+	files := sharedTemplates
+	if i := slices.Index(names, customTemplates); i >= 0 {
+		files, names = append(slices.Clone(files), customTemplates), slices.Delete(names, i, i+1)
+	}
 	text := map[string]string{}
-	for _, name := range slices.Concat(sharedTemplates, names) {
+	for _, name := range slices.Concat(files, names) {
 		data, err := readFile(over, "templates", name)
 		if err != nil {
 			return nil, err
@@ -199,7 +214,7 @@ func (r *Renderer) parse(over fs.FS, b *Branding) (map[string]map[string]parsed,
 	for _, l := range r.locales {
 		shared := sync.OnceValues(func() (*template.Template, error) {
 			t := template.New("").Funcs(r.funcs(l.Tag, b))
-			for _, name := range sharedTemplates {
+			for _, name := range files {
 				if _, err := t.New(name).Parse(text[name]); err != nil {
 					return nil, err
 				}
