@@ -204,7 +204,9 @@ type brokenBlobs struct {
 	open func() (io.ReadCloser, error)
 }
 
-func (b brokenBlobs) Open(context.Context, string, int64, int64) (io.ReadCloser, error) { return b.open() }
+func (b brokenBlobs) Open(context.Context, string, int64, int64) (io.ReadCloser, error) {
+	return b.open()
+}
 
 // An export that fails is cut off, not shown as whole, and the administrator's
 // is in the audit log.

@@ -59,6 +59,12 @@ type Config struct {
 	// host.
 	ServiceDID syntax.DID
 
+	// Namespaces are claimed by the program, such as "com.example.chat", which
+	// stands for all below it: methods there that are not registered are answered
+	// with MethodNotImplemented and never passed on to another service, whatever
+	// the header atproto-proxy names. Methods that are registered never are anyway.
+	Namespaces []string
+
 	// WithheldDocuments are kinds of documents of extensions that belong to an
 	// account but are not for its owner, such as "com.example.moderation.note";
 	// "com.example.moderation.*" stands for all below it. They leave with the
@@ -462,6 +468,8 @@ func (c *Config) check() (*url.URL, error) {
 		return bad("PublicURL", "%q must be https (http needs DevMode)", c.PublicURL)
 	case c.InviteInterval < 0:
 		return bad("InviteInterval", "must not be negative")
+	case checkNamespaces(c.Namespaces) != nil:
+		return bad("Namespaces", "%w", checkNamespaces(c.Namespaces))
 	case checkWithheld(c.WithheldDocuments) != nil:
 		return bad("WithheldDocuments", "%w", checkWithheld(c.WithheldDocuments))
 	case len(c.Secret) < MinSecretBytes:

@@ -1,8 +1,11 @@
 package pds
 
 import (
+	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
 )
 
 // ownedMethod reports whether a method is one that a PDS serves itself or not
@@ -14,6 +17,25 @@ func ownedMethod(nsid string) bool {
 		}
 	}
 	return false
+}
+
+// owned reports whether a method is never passed on to another service: it is one
+// of those of a PDS, or in a namespace that the program claims. Its authority is
+// in lower case.
+func (s *Server) owned(nsid string) bool {
+	return ownedMethod(nsid) || slices.ContainsFunc(s.cfg.Namespaces, func(namespace string) bool {
+		return strings.HasPrefix(nsid, strings.ToLower(namespace)+".")
+	})
+}
+
+// checkNamespaces checks Config.Namespaces.
+func checkNamespaces(list []string) error {
+	for _, namespace := range list {
+		if _, err := syntax.ParseNSID(namespace + ".method"); err != nil {
+			return fmt.Errorf("%q is no namespace", namespace)
+		}
+	}
+	return nil
 }
 
 // isProtected reports whether a method is out of bounds for services: no

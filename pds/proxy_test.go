@@ -1,6 +1,7 @@
 package pds_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -149,6 +150,54 @@ func TestProxyRoutes(t *testing.T) {
 	wantError(t, err, 400, "InvalidRequest")
 	if !strings.Contains(err.Error(), "No service configured for "+getSuggestions) {
 		t.Error(err)
+	}
+}
+
+// What a program claims is its own, whatever a request says.
+func TestProxyClaimedNamespaces(t *testing.T) {
+	t.Parallel()
+	view := newService(t, answering(200, "application/json", `{"from":"view"}`))
+	srv := pdstest.New(t, withAppView(view), func(c *pds.Config) { c.Namespaces = []string{"com.Example.chat", "org.example"} })
+	srv.Handle(xrpc.Query("com.example.chat.list", xrpc.Public(), func(context.Context, *xrpc.None) (*struct{}, error) { return &struct{}{}, nil }))
+	alice := srv.CreateAccount("alice")
+	for _, tt := range []struct {
+		nsid      string
+		proxied   bool
+		available bool
+	}{
+		{nsid: "com.example.chat.list", available: true},
+		{nsid: "com.example.chat.send"},
+		{nsid: "COM.example.Chat.send"},
+		{nsid: "com.example.chat.room.send"},
+		{nsid: "org.example.send"},
+		{nsid: "com.example.chatter.send", proxied: true},
+		{nsid: "com.example.send", proxied: true},
+		{nsid: "com.example.chat", proxied: true}, // a method of com.example
+	} {
+		for _, header := range []string{"", appViewDID + "#bsky_appview", serviceDID(srv) + "#atproto_pds", "did:web:elsewhere.example.com#chat"} {
+			for _, auth := range []string{"Bearer " + alice.Access, ""} {
+				if tt.proxied && (auth == "" || header != "" && header != appViewDID+"#bsky_appview") {
+					continue // refused for other reasons
+				}
+				before := view.count()
+				err := proxied(t, srv, tt.nsid, auth, header)
+				if tt.proxied || tt.available {
+					ok(t, err)
+				} else {
+					wantError(t, err, 501, "MethodNotImplemented")
+				}
+				if went := view.count() > before; went != tt.proxied {
+					t.Errorf("%s %s: passed on: %v", tt.nsid, header, went)
+				}
+			}
+		}
+	}
+	for _, bad := range []string{"", "com", "com.example.", "com.example.*", "com example.chat"} {
+		c := srv.Config
+		c.Namespaces = []string{bad}
+		if _, err := pds.New(c); err == nil || !strings.Contains(err.Error(), "Config.Namespaces") {
+			t.Errorf("%q: %v", bad, err)
+		}
 	}
 }
 

@@ -128,7 +128,7 @@ func New(cfg Config) (*Server, error) {
 		Logger:         cfg.Logger,
 		TrustedProxies: append(xrpc.PrivateProxies(), cfg.TrustedProxies...),
 		Stream:         xrpc.StreamConfig{WriteTimeout: cfg.Limits.writeTimeout()},
-		Owned:          ownedMethod,
+		Owned:          s.owned,
 		Renew:          s.renew,
 		Challenge:      s.challenge(),
 		Fallback:       s.proxy,
