@@ -176,6 +176,11 @@ func (c *PLCClient) do(ctx context.Context, method string, did syntax.DID, path 
 	if len(data) > MaxPLCBody {
 		return nil, fmt.Errorf("%w: %w", ErrPLCUnavailable, ErrBodyTooLarge)
 	}
+	// Whoever puts pages of their own before the network answers a submission
+	// with 200, too.
+	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("<")) {
+		return nil, fmt.Errorf("%w: the answer is a web page", ErrPLCUnavailable)
+	}
 	return data, nil
 }
 

@@ -38,7 +38,8 @@ func (s *Server) resolveDid() xrpc.Method {
 const plcTombstoned = "DID not available"
 
 // resolutionError turns an error of the directory into the client's. What a
-// stranger's server does wrong is never an error of this one.
+// stranger's server does wrong is never an error of this one; nobody is said
+// not to exist because the PLC directory does not answer.
 func resolutionError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -47,6 +48,8 @@ func resolutionError(ctx context.Context, err error) error {
 	switch {
 	case errors.As(err, &answer) && (answer.Status == http.StatusGone || strings.HasPrefix(answer.Message, plcTombstoned)):
 		return xrpc.NewError(http.StatusBadRequest, "DidDeactivated", "The DID is deactivated").WithCause(err)
+	case errors.Is(err, identity.ErrPLCUnavailable):
+		return plcFailure(err)
 	case errors.Is(err, atid.ErrHandleNotFound), errors.Is(err, atid.ErrHandleResolutionFailed),
 		errors.Is(err, atid.ErrHandleReservedTLD):
 		return xrpc.NewError(http.StatusBadRequest, "HandleNotFound", "Unable to resolve handle").WithCause(err)

@@ -9,6 +9,7 @@ import (
 	atid "github.com/bluesky-social/indigo/atproto/identity"
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
+	"github.com/pdskit/pdskit/identity"
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
 )
@@ -47,6 +48,9 @@ func (s *Server) describeRepo() xrpc.Method {
 				return nil, err
 			}
 			doc, err := s.cfg.Directory.ResolveDIDRaw(ctx, acct.DID)
+			if errors.Is(err, identity.ErrPLCUnavailable) {
+				return nil, plcFailure(err)
+			}
 			if err != nil {
 				return nil, xrpc.InvalidRequest("Could not resolve DID: " + string(acct.DID)).WithCause(err)
 			}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 	"github.com/gabriel-vasile/mimetype"
@@ -94,6 +95,10 @@ func (s *Server) storeBlob(ctx context.Context, owner syntax.DID, by cause, up *
 		return storage.Blob{}, xrpc.NewError(http.StatusGatewayTimeout, "UpstreamTimeout",
 			"Operation timed out, please try again.").WithCause(err)
 	}
+	if isDiskFull(err) {
+		return storage.Blob{}, xrpc.NewError(http.StatusInsufficientStorage, "InsufficientStorage",
+			"The server has no room for it").WithCause(err)
+	}
 	if err != nil {
 		return storage.Blob{}, err
 	}
@@ -135,6 +140,11 @@ func (s *Server) storeBlob(ctx context.Context, owner syntax.DID, by cause, up *
 		}
 	}
 	return stored, err
+}
+
+// isDiskFull reports whether the system had no room for a file.
+func isDiskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
 }
 
 // putUpload stores the metadata of an upload and returns what is now stored.
