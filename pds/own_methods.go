@@ -16,6 +16,7 @@ import (
 //     rpc:<method>?aud=<this server>; transition scopes do not do
 //   - a service token for the method. That of a procedure is good once, and for at
 //     most 120 seconds
+//   - a ticket that one of these has got, for a subscription
 //
 // It refuses app passwords, the administrator, and sessions as somebody else's
 // account, with the error ActorNotPermitted, and apps without the scope with
@@ -25,10 +26,10 @@ func (s *Server) OwnMethodRule() xrpc.Rule {
 		if err := s.mayCallOwn(c, xrpc.MethodFrom(ctx)); err != nil {
 			return err
 		}
-		if c.Kind == xrpc.KindService {
-			if r := xrpc.RequestFrom(ctx); r.Method == http.MethodPost {
-				return s.checkActingToken(ctx, c)
-			}
+		switch {
+		case c.Kind == xrpc.KindService && xrpc.RequestFrom(ctx).Method == http.MethodPost:
+			return s.checkActingToken(ctx, c)
+		case c.OriginKind() == xrpc.KindService:
 			return nil
 		}
 		a, err := s.accountOf(ctx, c)
@@ -42,11 +43,11 @@ func (s *Server) OwnMethodRule() xrpc.Rule {
 // mayCallOwn checks the credential of a caller of a method that is the program's
 // own: one that is meant for such methods, and for the caller's own account.
 func (s *Server) mayCallOwn(c *xrpc.Caller, nsid string) error {
-	switch {
+	switch kind := c.OriginKind(); {
 	case c.Account != c.Actor:
-	case c.Kind == xrpc.KindOAuth:
+	case kind == xrpc.KindOAuth:
 		return s.requireOwnRPC(c, nsid)
-	case c.Kind == xrpc.KindService, c.Kind == xrpc.KindSession && sessionScope(c) == scopeAccess:
+	case kind == xrpc.KindService, kind == xrpc.KindSession && sessionScope(c) == scopeAccess:
 		return nil
 	}
 	return errActorNotPermitted()
