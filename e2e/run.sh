@@ -3,7 +3,7 @@
 # official TypeScript clients against the example server, alone and beside the
 # reference server, OAuth clients with a browser, and indigo's relay.
 #
-#   e2e/run.sh [clients|reference|oauth|relay]...    all without an argument
+#   e2e/run.sh [clients|reference|oauth|community|relay]...    all without an argument
 #
 # Needs go, node and npm. A node that is too old is left alone: a newer one is
 # installed below this folder.
@@ -58,13 +58,22 @@ oauth() {
 	PDSKIT_E2E_BIN=$PWD/bin node --test --test-reporter=spec --test-force-exit oauth/all.test.mjs
 }
 
+community() {
+	CGO_ENABLED=0 go build -C .. -o e2e/bin/ ./e2e/plc ./examples/community
+	find_node
+	for folder in clients reference oauth; do
+		install "$folder"
+	done
+	PDSKIT_E2E_BIN=$PWD/bin node --test --test-reporter=spec --test-concurrency=1 --test-force-exit community/*.test.mjs
+}
+
 relay() {
 	CGO_ENABLED=0 go test -C relay -count=1 "$@" ./...
 }
 
 parts=("$@")
 if ((${#parts[@]} == 0)); then
-	parts=(clients reference oauth relay)
+	parts=(clients reference oauth community relay)
 	# Compiling the relay takes longest: begin while packages are installed.
 	relay -run '^$' >/dev/null 2>&1 &
 fi
@@ -72,8 +81,8 @@ fi
 failed=()
 for part in "${parts[@]}"; do
 	case $part in
-	clients | reference | oauth | relay) ;;
-	*) echo "usage: e2e/run.sh [clients|reference|oauth|relay]..." >&2; exit 2 ;;
+	clients | reference | oauth | community | relay) ;;
+	*) echo "usage: e2e/run.sh [clients|reference|oauth|community|relay]..." >&2; exit 2 ;;
 	esac
 	printf '\n--- %s\n' "$part"
 	# Not "... || failed+=": behind that, errors would not end the part.

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"github.com/pdskit/pdskit/live"
+	"github.com/pdskit/pdskit/pds"
+)
+
+// room is the document of a room. A public room is a record as well, whose key is
+// the id of the room.
+type room struct {
+	Name    string       `json:"name"`
+	Private bool         `json:"private,omitempty"`
+	Members []syntax.DID `json:"members,omitempty"` // of a private room
+	Count   int64        `json:"count"`             // messages that were ever sent
+}
+
+// seenBy reports whether a member of the community sees the room.
+func (r *room) seenBy(did syntax.DID) bool { return !r.Private || slices.Contains(r.Members, did) }
+
+// without takes somebody out of the room, and reports whether that changed it.
+func (r *room) without(did syntax.DID) bool {
+	before := len(r.Members)
+	r.Members = slices.DeleteFunc(r.Members, func(m syntax.DID) bool { return m == did })
+	return len(r.Members) < before
+}
+
+func roomKey(community syntax.DID, id string) pds.DocumentKey {
+	return pds.DocumentKey{Kind: namespace + "room", Owner: community, Key: id}
+}
+
+// roomTopic is the log of a room, public or private.
+func roomTopic(community syntax.DID, id string) string {
+	return namespace + "room/" + string(community) + "/" + id
+}
+
+// readKey is the document that says how many messages of a room somebody has read.
+func readKey(community, did syntax.DID, id string) pds.DocumentKey {
+	return pds.DocumentKey{Kind: namespace + "read", Owner: community, Key: string(did) + "/" + id}
+}
+
+func listRooms(st *pds.State, community syntax.DID) (map[string]*room, error) {
+	return scan[*room](st, roomKey(community, ""), maxRooms)
+}
+
+// addRoom makes a room with its log.
+func addRoom(st *pds.State, community syntax.DID, id string, r room) error {
+	rooms, err := listRooms(st, community)
+	if len(rooms) >= maxRooms || rooms[id] != nil {
+		return errTooManyRooms
+	}
+	return first(err,
+		st.PutJSON(roomKey(community, id), r),
+		st.CreateTopic(live.Topic{Name: roomTopic(community, id), Owner: community}),
+		notice(st, community),
+	)
+}
+
+type idOutput struct {
+	ID string `json:"id"`
+}
+
+// createRoom makes a private room. Public ones are made by createRecord.
+func (c *call) createRoom() (*idOutput, error) {
+	c.id, c.room = string(syntax.NewTIDNow(0)), &room{Name: c.in.Name, Private: true}
+	err := c.addToRoom(append(c.in.Add, c.who))
+	return &idOutput{c.id}, first(err, addRoom(c.State, c.community, c.id, *c.room))
+}
+
+// addToRoom lets members of the community into a private room.
+func (c *call) addToRoom(list []syntax.DID) error {
+	for _, did := range list {
+		_, found, err := get[membership](c.State, memberKey(c.community, did))
+		if err == nil && !found {
+			err = errNotAMember
+		}
+		if err != nil {
+			return err
+		}
+		if !c.room.seenBy(did) {
+			c.room.Members = append(c.room.Members, did)
+		}
+	}
+	if len(c.room.Members) > maxParticipants {
+		return errTooManyMembers
+	}
+	return nil
+}
+
+// changeRoom lets who is in a private room add and remove others, or leave. A room
+// that nobody is left in goes away, with all that was said there.
+func (c *call) changeRoom() (*none, error) {
+	if !c.room.Private {
+		return nil, errPublicRoom
+	}
+	var err error
+	for _, did := range c.in.Remove {
+		c.room.without(did)
+		err = first(err, c.Recheck(did))
+	}
+	err = first(err, c.addToRoom(c.in.Add), c.PutJSON(roomKey(c.community, c.id), c.room))
+	if len(c.room.Members) == 0 {
+		err = first(err, c.Delete(roomKey(c.community, c.id)), c.DeleteTopic(roomTopic(c.community, c.id)))
+	}
+	return &none{}, first(err, notice(c.State, c.community))
+}
+
+type roomView struct {
+	Room string `json:"room"`
+	room
+	Read   int64  `json:"read"`
+	Cursor string `json:"cursor"`
+}
+
+// rooms lists the rooms that the member sees, the oldest first: how much of each
+// the member has read, and the cursor of its end.
+func (c *call) rooms() ([]roomView, error) {
+	rooms, err := listRooms(c.State, c.community)
+	if err != nil {
+		return nil, err
+	}
+	read, err := scan[int64](c.State, readKey(c.community, c.who, ""), maxRooms)
+	views := []roomView{}
+	for _, id := range slices.Sorted(maps.Keys(rooms)) {
+		if r := rooms[id]; r.seenBy(c.who) {
+			topic, topicErr := c.Topic(roomTopic(c.community, id))
+			err = first(err, topicErr)
+			views = append(views, roomView{id, *r, read[id], topic.Cursor(topic.Last)})
+		}
+	}
+	return views, err
+}
+
+// markRead notes the number of the newest message that the caller has read.
+func (c *call) markRead() (*none, error) {
+	k := readKey(c.community, c.who, c.id)
+	old, _, err := get[int64](c.State, k)
+	if err != nil || c.in.Number <= old || c.in.Number > c.room.Count {
+		return &none{}, err
+	}
+	return &none{}, c.PutJSON(k, c.in.Number)
+}
