@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// block is a fenced block of the README.
+// block is a fenced block of a document.
 type block struct{ language, text string }
 
 func readme(t *testing.T) (text string, blocks []block) {
@@ -25,10 +25,15 @@ func readme(t *testing.T) (text string, blocks []block) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)^```$").FindAllStringSubmatch(string(data), -1) {
+	return string(data), fenced(string(data))
+}
+
+// fenced returns the blocks of a document.
+func fenced(text string) (blocks []block) {
+	for _, m := range regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
 		blocks = append(blocks, block{m[1], m[2]})
 	}
-	return string(data), blocks
+	return blocks
 }
 
 // blocksOf returns the texts of the README's blocks in a language.

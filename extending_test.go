@@ -1,0 +1,254 @@
+package pdskit_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// stage is a step of docs/extending.md.
+type stage struct {
+	title string
+	files map[string]string // all of the program, as it is after the step
+	shell string            // what to try
+	want  []string          // in the output of it, in this order
+}
+
+// stages reads docs/extending.md.
+func stages(t *testing.T) (list []stage) {
+	t.Helper()
+	text, err := os.ReadFile("docs/extending.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for i, part := range regexp.MustCompile("(?m)^## ").Split(string(text), -1) {
+		title, _, _ := strings.Cut(part, "\n")
+		if !strings.HasPrefix(title, "Step ") {
+			if i > 0 && strings.Contains(part, "```go\n") {
+				t.Errorf("%s: Go that is in no step is not compiled", title)
+			}
+			continue
+		}
+		st, last := stage{title: title}, ""
+		for _, b := range fenced(part) {
+			switch b.language {
+			case "go":
+				name, _, _ := strings.Cut(strings.TrimPrefix(b.text, "// "), "\n")
+				if !strings.HasSuffix(name, ".go") {
+					t.Fatalf("%s: a file without a name: %.100s", title, b.text)
+				}
+				files[name] = b.text
+			case "sh":
+				st.shell += b.text
+			case "text":
+				if last == "sh" {
+					st.want = append(st.want, strings.Split(strings.TrimSpace(b.text), "\n")...)
+				}
+			}
+			last = b.language
+		}
+		st.files = maps.Clone(files)
+		list = append(list, st)
+	}
+	if len(list) != 10 {
+		t.Fatalf("%d steps", len(list))
+	}
+	return list
+}
+
+// program writes the files of a step, at the port, and returns their paths.
+func (st *stage) program(t *testing.T, port string) (paths []string) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range st.files {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "localhost:2583", "localhost:"+port)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, path)
+	}
+	slices.Sort(paths)
+	return paths
+}
+
+// TestExtendingCompiles: the program of docs/extending.md is good after each
+// step, and formatted.
+func TestExtendingCompiles(t *testing.T) {
+	for _, st := range stages(t) {
+		t.Run(st.title, func(t *testing.T) {
+			paths := st.program(t, "2583")
+			if out, err := exec.CommandContext(t.Context(), "go", append([]string{"vet"}, paths...)...).CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			if out, err := exec.CommandContext(t.Context(), "gofmt", append([]string{"-l"}, paths...)...).CombinedOutput(); err != nil || len(out) > 0 {
+				t.Errorf("not formatted: %v %s", err, out)
+			}
+		})
+	}
+}
+
+// TestExtendingSteps does what docs/extending.md says under "Try it", with the
+// program of the last step; with PDSKIT_BIG=1 with that of each step.
+func TestExtendingSteps(t *testing.T) {
+	for _, tool := range []string{"bash", "curl", "sed"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip(err)
+		}
+	}
+	all := stages(t)
+	first := len(all) - 1
+	if os.Getenv("PDSKIT_BIG") != "" {
+		first = 0
+	}
+	for i := first; i < len(all); i++ {
+		t.Run(all[i].title, func(t *testing.T) {
+			address := all[i].serve(t)
+			port := address[strings.LastIndex(address, ":")+1:]
+			tryAll(t, all[:i+1], port)
+			if i == len(all)-1 {
+				watchBoard(t, port)
+			}
+		})
+	}
+}
+
+// serve runs the program of a step.
+func (st *stage) serve(t *testing.T) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err = errors.Join(err, l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	binary := filepath.Join(t.TempDir(), "board")
+	build := exec.CommandContext(t.Context(), "go", append([]string{"build", "-o", binary}, st.program(t, port)...)...)
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	running := exec.Command(binary) // t.Context ends too early to stop it gently
+	running.Stderr = t.Output()
+	if err := running.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = running.Process.Signal(os.Interrupt)
+		if err := running.Wait(); err != nil {
+			t.Errorf("the program after Ctrl-C: %v", err)
+		}
+	})
+	address = "http://localhost:" + port
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		resp, err := http.Get(address + "/xrpc/_health")
+		if err == nil {
+			resp.Body.Close()
+			return address
+		}
+		if time.Since(began) > 20*time.Second {
+			t.Fatal(err)
+		}
+	}
+}
+
+// tryAll runs the commands of steps in one shell.
+func tryAll(t *testing.T, steps []stage, port string) {
+	t.Helper()
+	const separator = "--- next step ---"
+	var script strings.Builder
+	for _, st := range steps {
+		script.WriteString(strings.ReplaceAll(st.shell, "localhost:2583", "localhost:"+port) + "\necho; echo '" + separator + "'\n")
+	}
+	shell := exec.CommandContext(t.Context(), "bash", "-uo", "pipefail", "-c", script.String())
+	shell.Stderr = t.Output()
+	out, err := shell.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	answers := strings.Split(string(out), separator)
+	for i, st := range steps {
+		rest := answers[i]
+		for _, want := range st.want {
+			_, after, found := strings.Cut(rest, want)
+			if !found {
+				t.Errorf("%s: %q is not in what is left: %s", st.title, want, rest)
+				break
+			}
+			rest = after
+		}
+	}
+}
+
+// watchBoard does what the page of the last step does: Alice watches with a
+// ticket, and sees the next post.
+func watchBoard(t *testing.T, port string) {
+	t.Helper()
+	xrpc := "http://localhost:" + port + "/xrpc/"
+	post := func(method, token string, in, out any) {
+		t.Helper()
+		body, err := json.Marshal(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := http.NewRequestWithContext(t.Context(), "POST", xrpc+method, bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		if token != "" {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		answer, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %d %s %v", method, resp.StatusCode, answer, err)
+		}
+		if err := json.Unmarshal(answer, out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var session struct{ AccessJwt string }
+	post("com.atproto.server.createSession", "", map[string]any{"identifier": "alice.test", "password": "a long password"}, &session)
+	var ticket struct{ Subprotocol string }
+	post("com.example.board.getTicket", session.AccessJwt, map[string]any{"lxm": "com.example.board.watch"}, &ticket)
+	conn, _, err := websocket.Dial(t.Context(), strings.Replace(xrpc, "http", "ws", 1)+"com.example.board.watch",
+		&websocket.DialOptions{Subprotocols: []string{"xrpc.v1.json", ticket.Subprotocol}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	var written struct{ URI string }
+	post("com.example.board.createRecord", session.AccessJwt, map[string]any{
+		"repo": "board.test", "collection": "com.example.board.post",
+		"record": map[string]any{"text": "Live", "createdAt": "2026-11-22T12:00:00Z"},
+	}, &written)
+	for {
+		_, frame, err := conn.Read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(frame, []byte(written.URI)) {
+			return
+		}
+	}
+}
