@@ -102,6 +102,22 @@ func TestExtendingCompiles(t *testing.T) {
 	}
 }
 
+func TestExtendingLinks(t *testing.T) {
+	text, err := os.ReadFile("docs/extending.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllSubmatch(text, -1)
+	if len(links) < 10 {
+		t.Errorf("%d links", len(links))
+	}
+	for _, m := range links {
+		if _, err := os.Stat(filepath.Join("docs", string(m[1]))); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestExtendingSteps does what docs/extending.md says under "Try it", with the
 // program of the last step; with PDSKIT_BIG=1 with that of each step.
 func TestExtendingSteps(t *testing.T) {
