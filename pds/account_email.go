@@ -82,19 +82,22 @@ func (s *Server) changeAddress(ctx context.Context, did syntax.DID, email, code 
 	if err != nil {
 		return err
 	}
-	if !a.EmailConfirmedAt.IsZero() {
-		if code == "" {
-			return errTokenRequired()
-		}
+	if !a.EmailConfirmedAt.IsZero() && code == "" {
+		return errTokenRequired()
+	}
+	if code != "" {
 		if err := s.useMailToken(ctx, mailUpdateEmail, did, code, checkMailToken); err != nil {
 			return err
 		}
 	}
 	return s.setAddress(ctx, did, email, func(tx storage.Tx, a *storage.Account) error {
-		if a.EmailConfirmedAt.IsZero() {
-			return nil
+		if code != "" {
+			return s.spendMailToken(tx, mailUpdateEmail, did, code)
 		}
-		return s.spendMailToken(tx, mailUpdateEmail, did, code)
+		if !a.EmailConfirmedAt.IsZero() { // by now
+			return errTokenRequired()
+		}
+		return nil
 	})
 }
 

@@ -98,6 +98,7 @@ func TestEmailUpdate(t *testing.T) {
 	if request() || len(srv.Mail.To(a.Email)) != 0 {
 		t.Error("a code for an address that was never confirmed")
 	}
+	wantError(t, update("alice2@example.com", "AAAAA-AAAAA"), http.StatusBadRequest, "InvalidToken")
 	ok(t, update("Alice2@Example.com", ""))
 	if email, yes := isConfirmed(a); email != "alice2@example.com" || yes {
 		t.Errorf("address %s, confirmed %t", email, yes)
