@@ -65,6 +65,7 @@ func commands() []command {
 		{"account deactivate", "ACCOUNT", "hide an account, as its owner can", moreDeactivate, 1, 1, (*admin).deactivate},
 		{"account activate", "ACCOUNT", "undo that", "", 1, 1, (*admin).activate},
 		{"account delete", "ACCOUNT", "delete an account, for good", moreDelete, 1, 1, (*admin).deleteAccount},
+		{"account export", "ACCOUNT [FILE]", "everything that is stored for an account, as a ZIP archive", moreExport, 1, 2, (*admin).exportAccount},
 		{"account move-in", "DID-OR-HANDLE [HANDLE]", "move an account here from another server; asks for its password there", "", 1, 2, (*admin).moveIn},
 		{"invite list", "[open]", "invite codes, or those that can still be used", "", 0, 1, (*admin).listInvites},
 		{"invite create", "[USES]", "an invite code", "", 0, 1, (*admin).createInvite},
@@ -162,14 +163,35 @@ func administer(ctx context.Context, args []string, configure func() (*settings,
 	return c.run(a, ctx, args)
 }
 
+// maxAnswer is how much of an answer is kept in memory.
+const maxAnswer = 64 << 20
+
 // call sends a request as the administrator and decodes the answer into out,
 // which may be nil.
 func (a *admin) call(ctx context.Context, method, path string, params url.Values, in, out any) error {
+	body, err := a.send(ctx, method, path, params, in)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	data, err := io.ReadAll(io.LimitReader(body, maxAnswer))
+	if err != nil {
+		return err
+	}
+	if out == nil || len(data) == 0 {
+		return nil
+	}
+	return json.Unmarshal(data, out)
+}
+
+// send sends a request as the administrator and returns the body of an answer
+// that is a success.
+func (a *admin) send(ctx context.Context, method, path string, params url.Values, in any) (io.ReadCloser, error) {
 	var body io.Reader
 	if in != nil {
 		data, err := json.Marshal(in)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		body = bytes.NewReader(data)
 	}
@@ -179,7 +201,7 @@ func (a *admin) call(ctx context.Context, method, path string, params url.Values
 	}
 	r, err := http.NewRequestWithContext(ctx, method, u, body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if a.password != "" {
 		r.SetBasicAuth("admin", a.password)
@@ -193,24 +215,21 @@ func (a *admin) call(ctx context.Context, method, path string, params url.Values
 	r.Header.Set("User-Agent", "pdskit server command") // for the audit log
 	resp, err := a.client.Do(r)
 	if err != nil {
-		return fmt.Errorf("the server does not answer (is it running? -url says where): %w", err)
+		return nil, fmt.Errorf("the server does not answer (is it running? -url says where): %w", err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp.Body, nil
 	}
 	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if resp.StatusCode != http.StatusOK {
-		var e struct{ Error, Message string }
-		if json.Unmarshal(data, &e) == nil && e.Error != "" {
-			return fmt.Errorf("%s: %s", e.Error, e.Message)
-		}
-		return fmt.Errorf("the server answered %s", resp.Status)
+	var e struct{ Error, Message string }
+	if json.Unmarshal(data, &e) == nil && e.Error != "" {
+		return nil, fmt.Errorf("%s: %s", e.Error, e.Message)
 	}
-	if out == nil || len(data) == 0 {
-		return nil
-	}
-	return json.Unmarshal(data, out)
+	return nil, fmt.Errorf("the server answered %s", resp.Status)
 }
 
 // print writes v as JSON if that was asked for, else the rows as a table.

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"archive/zip"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -112,6 +113,19 @@ func TestCommands(t *testing.T) {
 	}
 	if after := p.login("alice.test", reset.Password); !after || before {
 		t.Errorf("the new password signs in: %t; none does: %t", after, before)
+	}
+
+	// An export is a whole archive, and overwrites nothing.
+	dir := t.TempDir()
+	check(want{args: "account export alice.test " + dir, stdout: "alice.test.zip"})
+	check(want{args: "account export alice.test " + dir, code: 1, stderr: "nothing is overwritten"})
+	archive, err := zip.OpenReader(filepath.Join(dir, "alice.test.zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer archive.Close()
+	if _, err := archive.Open("repo.car"); err != nil {
+		t.Error(err)
 	}
 
 	// Codes go from open to disabled.

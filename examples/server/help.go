@@ -56,6 +56,10 @@ For accounts that have moved elsewhere, which "doctor" finds.`
 Its identity in the PLC directory stays. It is asked for unless -yes is given.
 There is no way back but a backup of the whole server: export the account first.`
 
+	moreExport = `The archive explains itself: the repository as a CAR, blobs, preferences, and the
+documents of extensions. It holds no secrets but an e-mail address. FILE is
+HANDLE.zip if it is not given, and is not overwritten.`
+
 	moreKeys = `There are three kinds of keys:
 
   signing keys    one for each account, made here; they sign its commits. They

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -69,14 +67,9 @@ func (a *admin) rotateKey(ctx context.Context, args []string) error {
 
 // backupKey copies the master key, which nothing else can replace.
 func (a *admin) backupKey(_ context.Context, args []string) error {
-	from, to := filepath.Join(a.set.dataDir, masterKeyFile), args[0]
-	if info, err := os.Stat(to); err == nil && info.IsDir() {
-		to = filepath.Join(to, masterKeyFile)
-	}
-	switch _, err := os.Lstat(to); {
-	case err == nil:
-		return fmt.Errorf("%s is there already: nothing is overwritten, choose another name", to)
-	case !errors.Is(err, fs.ErrNotExist):
+	from := filepath.Join(a.set.dataDir, masterKeyFile)
+	to, err := freeName(args[0], masterKeyFile)
+	if err != nil {
 		return err
 	}
 	if !exists(a.set.dataDir, masterKeyFile) { // LoadMasterKey would make one
