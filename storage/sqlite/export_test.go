@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/pdskit/pdskit/storage"
@@ -66,4 +67,22 @@ func RecentSize(cid, rev, data int) int {
 func RecodeRecent(b []byte) (nodes int, again []byte, err error) {
 	list, err := parseRecent(b)
 	return len(list), encodeRecent(list), err
+}
+
+// SchemaVersion is the version of the files that are made.
+func SchemaVersion() int64 { return schemaVersion() }
+
+// Upgrade upgrades a closed file by steps of its own and returns its version.
+func Upgrade(path string, steps []string) (version int64, err error) {
+	c, err := connect(path)
+	if err != nil {
+		return 0, err
+	}
+	defer c.close()
+	if version, err = c.integer("PRAGMA user_version"); err != nil {
+		return 0, err
+	}
+	err = c.upgrade(version, steps)
+	version, e := c.integer("PRAGMA user_version")
+	return version, errors.Join(err, e)
 }

@@ -11,17 +11,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	_ "embed"
-
 	"github.com/pdskit/pdskit/storage"
 )
 
 const (
 	// DefaultReadConns is the default of [Options.ReadConns].
 	DefaultReadConns = 8
-
-	// schemaVersion is the user_version of the files that this code reads.
-	schemaVersion = 1
 
 	// How long a statement waits for a lock that a foreign program holds.
 	busyTimeout = 5 * time.Second
@@ -30,9 +25,6 @@ const (
 	writerCache = 16 << 10
 	readerCache = 2 << 10
 )
-
-//go:embed schema.sql
-var schema string
 
 // ErrPoisoned matches the error of every method after a COMMIT or an fsync
 // failed. Close the store and open it again.
@@ -210,35 +202,6 @@ func open(path, synchronous string, opts Options) (*Store, error) {
 	s.writer = newWriter(s, c, last)
 	go s.writer.loop()
 	return s, nil
-}
-
-// prepareFile makes or checks the schema, drops generations that were never
-// published, and returns the last sequence number.
-func prepareFile(c *conn) (lastSeq int64, err error) {
-	version, err := c.integer("PRAGMA user_version")
-	if err != nil {
-		return 0, err
-	}
-	switch {
-	case version == 0:
-		tables, err := c.integer("SELECT count(*) FROM sqlite_master")
-		if err != nil {
-			return 0, err
-		}
-		if tables != 0 {
-			return 0, errors.New("the file is a database of another program")
-		}
-		if err := c.script(fmt.Sprintf("BEGIN IMMEDIATE; %s; PRAGMA user_version = %d; COMMIT", schema, schemaVersion)); err != nil {
-			return 0, fmt.Errorf("make the schema: %w", err)
-		}
-	case version != schemaVersion:
-		return 0, fmt.Errorf("the file has schema version %d, this program knows %d", version, schemaVersion)
-	default:
-		if err := c.script("UPDATE generations SET state = 2 WHERE state = 0 AND state <> 1"); err != nil {
-			return 0, err
-		}
-	}
-	return c.integer(sqlLastSeq)
 }
 
 // integer runs a query for one number.
