@@ -300,8 +300,7 @@ func (w *adoptedWriter) adopt() (err error) {
 // giveUp removes what was begun: all of it if the source is at fault, else only
 // what the next attempt cannot use.
 func (w *adoptedWriter) giveUp(cause error) error {
-	var fault *AdoptionFault
-	if !errors.As(cause, &fault) {
+	if _, ok := errors.AsType[*AdoptionFault](cause); !ok {
 		return w.stager.drop()
 	}
 	return w.a.cfg.Store.Update(context.WithoutCancel(w.ctx), func(tx storage.Tx) error {

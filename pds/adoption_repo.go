@@ -82,8 +82,7 @@ func (w *adoptedWriter) stage() error {
 	if w.ctx.Err() != nil {
 		return w.ctx.Err()
 	}
-	var refused *xrpc.Error
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*xrpc.Error](err); ok {
 		return newFault(FaultRepository, "%s", refused.Message)
 	}
 	return err

@@ -430,13 +430,13 @@ func TestAdoptionRefusesOtherFolders(t *testing.T) {
 const holdEnv = "ADOPT_TEST_HOLD"
 
 func TestMain(m *testing.M) {
-	if path := os.Getenv(holdEnv); path != "" { //nolint:forbidigo // the child has nothing else
+	if path := os.Getenv(holdEnv); path != "" {
 		db, err := sql.Open("sqlite", "file://"+path)
 		if err == nil {
 			var n int
 			err = db.QueryRow("SELECT count(*) FROM actor").Scan(&n)
 		}
-		fmt.Println("open", err) //nolint:forbidigo // its parent reads it
+		fmt.Println("open", err)
 		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 		os.Exit(0)
 	}
@@ -467,7 +467,7 @@ type child struct {
 func openElsewhere(t *testing.T, path string) child {
 	t.Helper()
 	cmd := osexec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), holdEnv+"="+path) //nolint:forbidigo // of the test
+	cmd.Env = append(os.Environ(), holdEnv+"="+path)
 	in, err := cmd.StdinPipe()
 	ok(t, err)
 	out, err := cmd.StdoutPipe()

@@ -220,8 +220,7 @@ func (r *run) account(ctx context.Context, row *accountRow, i, total int) error 
 		r.report.Already++
 	} else {
 		progress.Counts, err = r.adopt(ctx, row)
-		var fault *pds.AdoptionFault
-		if errors.As(err, &fault) {
+		if fault, ok := errors.AsType[*pds.AdoptionFault](err); ok {
 			progress.Counts, err = nil, nil
 			r.find(did, fault, true)
 		}
@@ -363,8 +362,7 @@ func (r *run) invites(ctx context.Context) error {
 		if err == nil {
 			err = r.adoption.Invite(ctx, in)
 		}
-		var fault *pds.AdoptionFault
-		if errors.As(err, &fault) {
+		if fault, ok := errors.AsType[*pds.AdoptionFault](err); ok {
 			r.find("", fault, false)
 			continue
 		}
