@@ -56,6 +56,7 @@ var constants = map[string]any{
 	"xrpc.DefaultMaxMessage":           bytesOf(xrpc.DefaultMaxMessage),
 	"xrpc.DefaultMaxStreams":           xrpc.DefaultMaxStreams,
 	"xrpc.DefaultMaxPerClient":         xrpc.DefaultMaxPerClient,
+	"xrpc.DefaultMaxRate":              xrpc.DefaultMaxRate,
 	"xrpc.DefaultRecheck":              xrpc.DefaultRecheck,
 	"xrpc.DefaultLimiterKeys":          xrpc.DefaultLimiterKeys,
 	"lexicons.MaxSchemaBytes":          bytesOf(lexicons.MaxSchemaBytes),

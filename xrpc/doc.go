@@ -55,6 +55,7 @@
 //	open streams             4096       Config.Stream.MaxStreams
 //	open streams of a client 256        Config.Stream.MaxPerClient
 //	message of a client      64 KiB     Config.Stream.MaxMessage
+//	messages of a client     100/s      Config.Stream.MaxRate
 //	one frame to a client    30 s       Config.Stream.WriteTimeout
 //	ping and its answer      30 s each  Config.Stream.PingInterval
 //	windows of the limiter   100,000    NewMemoryLimiter

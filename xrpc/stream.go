@@ -24,6 +24,7 @@ const (
 	DefaultMaxStreams   = 4096
 	DefaultMaxPerClient = 256
 	DefaultRecheck      = time.Minute
+	DefaultMaxRate      = 100
 	inboxMessages       = 64  // received and not yet asked for
 	maxCloseReason      = 123 // bytes, by RFC 6455
 	shutdownReason      = "server is shutting down"
@@ -45,6 +46,11 @@ type StreamConfig struct {
 	// [DefaultMaxMessage].
 	MaxMessage int64
 
+	// MaxRate is how many messages a client may send in one second: on average,
+	// and at once. More end the stream with the error RateLimitExceeded. 0:
+	// [DefaultMaxRate].
+	MaxRate int
+
 	// MaxStreams is the number of streams that may be open at once; more
 	// are refused with a 503. 0: [DefaultMaxStreams].
 	MaxStreams int
@@ -60,7 +66,7 @@ type StreamConfig struct {
 }
 
 func (c *StreamConfig) setDefaults() error {
-	if c.PingInterval < 0 || c.WriteTimeout < 0 || c.MaxMessage < 0 || c.MaxStreams < 0 || c.MaxPerClient < 0 || c.Recheck < 0 {
+	if c.PingInterval < 0 || c.WriteTimeout < 0 || c.MaxMessage < 0 || c.MaxStreams < 0 || c.MaxPerClient < 0 || c.MaxRate < 0 || c.Recheck < 0 {
 		return errors.New("xrpc: the fields of Config.Stream must not be negative")
 	}
 	c.PingInterval = cmp.Or(c.PingInterval, DefaultPingInterval)
@@ -68,6 +74,7 @@ func (c *StreamConfig) setDefaults() error {
 	c.MaxMessage = cmp.Or(c.MaxMessage, DefaultMaxMessage)
 	c.MaxStreams = cmp.Or(c.MaxStreams, DefaultMaxStreams)
 	c.MaxPerClient = cmp.Or(c.MaxPerClient, DefaultMaxPerClient)
+	c.MaxRate = cmp.Or(c.MaxRate, DefaultMaxRate)
 	c.Recheck = cmp.Or(c.Recheck, DefaultRecheck)
 	return nil
 }
@@ -82,9 +89,18 @@ var (
 // A Stream is an event stream as its handler sees it. Its methods are safe for
 // concurrent use; it is closed when the handler returns.
 //
-// Pings are sent, and a client that does not answer them is dropped.
-// Messages that arrive before the first Receive are kept, up to 64; a handler
-// that never calls Receive need not care about them.
+// It goes in both directions: Send sends messages to the client, Receive takes
+// those of the client, in the same form. One goroutine of the handler may send
+// while another receives. Messages that arrive before the first Receive are kept,
+// up to 64; a handler that never calls Receive need not care about them. Later,
+// a handler that is slow to call Receive makes the client wait.
+//
+// Pings are sent, and a client that does not answer them is dropped. The close
+// codes are 1000 after a handler that returns nil; 1008 after an error frame with
+// the error of the handler, of credentials that have ended ([Server.Recheck]), or
+// RateLimitExceeded for a client that sends more than [StreamConfig.MaxRate]; 1009
+// for a message larger than [StreamConfig.MaxMessage]; 1001 when the server shuts
+// down.
 type Stream struct {
 	conn   *websocket.Conn
 	cork   *corkedConn // below conn
@@ -101,6 +117,7 @@ type Stream struct {
 	receives   atomic.Bool   // the handler has called Receive
 	delivering atomic.Bool   // the reader waits for the handler
 	once       sync.Once     // of finish
+	intake     intake        // of the reader
 	readEnd    error         // set before inbox is closed
 	reason     error         // that it ended for; set by finish
 	again      chan struct{} // a value: the caller is to be looked at
@@ -232,8 +249,29 @@ func (s *Stream) read() {
 			s.cancel(errClientGone)
 			return
 		}
+		if !s.intake.take(s.cfg.MaxRate, time.Now()) {
+			s.readEnd = errTooManyMessages
+			s.finish(errTooManyMessages)
+			return
+		}
 		s.deliver(inboxItem{kind == websocket.MessageText, data})
 	}
+}
+
+var errTooManyMessages = NewError(http.StatusTooManyRequests, "", "Too many messages")
+
+// intake counts the messages of a client: a bucket that empties with time. The
+// time is that of the connection, not of a clock that may be set.
+type intake struct {
+	level float64 // messages
+	at    time.Time
+}
+
+// take counts a message, and reports whether that many are allowed in a second.
+func (i *intake) take(rate int, now time.Time) bool {
+	i.level = max(i.level-now.Sub(i.at).Seconds()*float64(rate), 0) + 1
+	i.at = now
+	return i.level <= float64(rate)
 }
 
 func (s *Stream) deliver(item inboxItem) {

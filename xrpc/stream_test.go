@@ -343,7 +343,7 @@ func TestStreamReceives(t *testing.T) {
 
 // TestStreamEcho sends many messages to a slow handler: none is lost.
 func TestStreamEcho(t *testing.T) {
-	srv := newServer(t, xrpc.Config{}, live(xrpc.Public(), func(ctx context.Context, _ *liveParams, s *xrpc.Stream) error {
+	srv := newServer(t, xrpc.Config{Stream: xrpc.StreamConfig{MaxRate: 1e6}}, live(xrpc.Public(), func(ctx context.Context, _ *liveParams, s *xrpc.Stream) error {
 		for {
 			m, err := s.Receive(ctx)
 			if err != nil {
@@ -375,7 +375,7 @@ func TestStreamEcho(t *testing.T) {
 // TestStreamIgnoresMessages: a handler that never receives is not disturbed.
 func TestStreamIgnoresMessages(t *testing.T) {
 	release := make(chan struct{})
-	srv := newServer(t, xrpc.Config{}, live(xrpc.Public(), func(ctx context.Context, _ *liveParams, s *xrpc.Stream) error {
+	srv := newServer(t, xrpc.Config{Stream: xrpc.StreamConfig{MaxRate: 1e6}}, live(xrpc.Public(), func(ctx context.Context, _ *liveParams, s *xrpc.Stream) error {
 		<-release
 		return s.SendFrame(ctx, []byte("done"))
 	}))
