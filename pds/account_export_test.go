@@ -59,9 +59,9 @@ func TestExportAccount(t *testing.T) {
 	t.Parallel()
 	srv := pdstest.New(t, func(c *pds.Config) { c.WithheldDocuments = []string{"com.example.note", "com.example.mod.*"} })
 	alice, bob := srv.CreateAccount("alice"), srv.CreateAccount("bob")
-	picture := uploadedBlob(t, alice, "image/png", "a picture")
-	unused := uploadedBlob(t, alice, "text/plain", "not in a record")
-	alice.CreateRecord(noteCollection, map[string]any{"text": "hello", "picture": picture})
+	picture := mustUpload(t, alice, "image/png", "a picture")
+	unused := mustUpload(t, alice, "text/plain", "not in a record")
+	alice.CreateRecord(noteCollection, map[string]any{"text": "hello", "picture": picture.ref()})
 	alice.Post("app.bsky.actor.putPreferences", map[string]any{"preferences": []any{map[string]any{"$type": "app.bsky.actor.defs#adultContentPref", "enabled": false}}}, nil)
 	for _, d := range []struct{ kind, key, value string }{
 		{"com.example.unread", "room/1", `{"seq":5}`}, {"com.example.unread", "room/2", `{"seq":7}`}, {"com.example.raw", "", "\xff\x00"},
@@ -73,7 +73,7 @@ func TestExportAccount(t *testing.T) {
 	putDocument(t, srv.Server, "com.example.unread", "", "room/1", []byte(`"of nobody"`))
 
 	files := exported(t, srv, alice.DID)
-	cid := picture["ref"].(map[string]any)["$link"].(string)
+	cid := picture.Ref.Link
 	var names []string
 	for _, name := range []string{"README.txt", "account.json", "repo.car", "preferences.json", "documents.jsonl", "blobs.jsonl", "blobs/" + cid} {
 		if _, there := files[name]; !there {
@@ -84,7 +84,7 @@ func TestExportAccount(t *testing.T) {
 	if len(files) != len(names) {
 		t.Errorf("there are %d files, not only %q", len(files), names)
 	}
-	if files["blobs/"+cid] != "a picture" || strings.Contains(files["blobs.jsonl"], unused["ref"].(map[string]any)["$link"].(string)) {
+	if files["blobs/"+cid] != "a picture" || strings.Contains(files["blobs.jsonl"], unused.Ref.Link) {
 		t.Errorf("blobs: %q, %s", files["blobs/"+cid], files["blobs.jsonl"])
 	}
 	var line map[string]any
@@ -126,16 +126,6 @@ func TestExportAccount(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "AccountNotFound") {
 		t.Errorf("nobody: %v", err)
 	}
-}
-
-func uploadedBlob(t *testing.T, a *pdstest.Account, mimeType, text string) map[string]any {
-	t.Helper()
-	h := http.Header{"Authorization": {"Bearer " + a.Access}, "Content-Type": {mimeType}}
-	data, err := a.PDS.Call(t.Context(), http.MethodPost, "com.atproto.repo.uploadBlob", nil, h, []byte(text))
-	ok(t, err)
-	var out struct{ Blob map[string]any }
-	ok(t, json.Unmarshal(data, &out))
-	return out.Blob
 }
 
 // More documents and blobs than a page has, each once.
@@ -218,7 +208,7 @@ func TestExportFails(t *testing.T) {
 	})
 	alice, bob := srv.CreateAccount("alice"), srv.CreateAccount("bob")
 	for i := range 40 { // more than fits before the answer begins
-		alice.CreateRecord(noteCollection, map[string]any{"text": strings.Repeat(fmt.Sprint(i), 300), "picture": uploadedBlob(t, alice, "image/png", fmt.Sprint(i))})
+		alice.CreateRecord(noteCollection, map[string]any{"text": strings.Repeat(fmt.Sprint(i), 300), "picture": mustUpload(t, alice, "image/png", fmt.Sprint(i)).ref()})
 	}
 	fetch := func(account string) (*http.Response, []byte, error) {
 		r, err := http.NewRequestWithContext(t.Context(), "GET", srv.URL+"/admin/export?"+url.Values{"account": {account}}.Encode(), nil)
@@ -280,7 +270,7 @@ func TestExportSlowReader(t *testing.T) {
 	t.Parallel()
 	srv := pdstest.New(t)
 	alice := srv.CreateAccount("alice")
-	alice.CreateRecord(noteCollection, map[string]any{"text": "hello", "picture": uploadedBlob(t, alice, "image/png", strings.Repeat("p", 1<<20))})
+	alice.CreateRecord(noteCollection, map[string]any{"text": "hello", "picture": mustUpload(t, alice, "image/png", strings.Repeat("p", 1<<20)).ref()})
 	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() { done <- srv.ExportAccount(t.Context(), alice.DID, w); w.Close() }()

@@ -59,6 +59,10 @@ type Config struct {
 	// host.
 	ServiceDID syntax.DID
 
+	// Stream sets the limits of event streams, those of clients' messages among
+	// them. Its WriteTimeout is not looked at: see Limits.StallTime.
+	Stream xrpc.StreamConfig
+
 	// Namespaces are claimed by the program, such as "com.example.chat", which
 	// stands for all below it: methods there that are not registered are answered
 	// with MethodNotImplemented and never passed on to another service, whatever

@@ -117,6 +117,8 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Tracer != nil {
 		trace = s.tracer.traceCall
 	}
+	streams := cfg.Stream
+	streams.WriteTimeout = cfg.Limits.writeTimeout()
 	s.xrpc, err = xrpc.NewServer(xrpc.Config{
 		Catalog:        cfg.Catalog,
 		Authenticators: append(append([]xrpc.Authenticator{}, cfg.Authenticators...), s.authenticators()...),
@@ -127,7 +129,7 @@ func New(cfg Config) (*Server, error) {
 		BodyIdle:       cfg.Limits.MediaUploadIdle,
 		Logger:         cfg.Logger,
 		TrustedProxies: append(xrpc.PrivateProxies(), cfg.TrustedProxies...),
-		Stream:         xrpc.StreamConfig{WriteTimeout: cfg.Limits.writeTimeout()},
+		Stream:         streams,
 		Owned:          s.owned,
 		Renew:          s.renew,
 		Challenge:      s.challenge(),
