@@ -14,12 +14,12 @@ const maxInviteUses = 1000
 
 // Invite is an invite code, as com.atproto.server.defs#inviteCode has it.
 type Invite struct {
-	Code       string      `json:"code"`
-	Available  int         `json:"available"` // how often it may be used in all
-	Disabled   bool        `json:"disabled"`
-	ForAccount string      `json:"forAccount"` // DID of who may give it away, or "admin"
-	CreatedBy  string      `json:"createdBy"`  // the same of who made it
-	CreatedAt  string      `json:"createdAt"`  // RFC 3339
+	Code       string           `json:"code"`
+	Available  int              `json:"available"` // how often it may be used in all
+	Disabled   bool             `json:"disabled"`
+	ForAccount string           `json:"forAccount"` // DID of who may give it away, or "admin"
+	CreatedBy  string           `json:"createdBy"`  // the same of who made it
+	CreatedAt  string           `json:"createdAt"`  // RFC 3339
 	Uses       []InvitedAccount `json:"uses"`       // at most 1,000
 
 	open bool // it can be used again, if it is not disabled

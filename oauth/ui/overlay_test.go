@@ -52,6 +52,27 @@ func TestOverlayAddsAPage(t *testing.T) {
 	}
 }
 
+func TestOverlayAddsTemplates(t *testing.T) {
+	r := renderer(t, ui.Options{AssetsPath: "/ours/", Overlay: fstest.MapFS{
+		"custom.html":  file(`{{define "greeting"}}<p>Good day</p>{{end}}{{define "brand"}}<p>Brand</p>{{end}}`),
+		"welcome.html": file(`{{define "title"}}Hi{{end}}{{define "content"}}{{template "greeting"}}{{end}}`),
+	}})
+	body := render(t, r, &ui.WelcomePage{})
+	for _, want := range []string{"<p>Good day</p>", "<p>Brand</p>", `href="/ours/style.`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page lacks %s", want)
+		}
+	}
+	if css := asset(t, r, "/ours/style.css"); css.Code != 200 || asset(t, r, ui.AssetsPath+"style.css").Code != 404 {
+		t.Errorf("the assets are not at their path: %d", css.Code)
+	}
+	for _, path := range []string{"ours/", "/ours"} {
+		if _, err := ui.New(ui.Options{AssetsPath: path}); err == nil || !strings.Contains(err.Error(), "AssetsPath") {
+			t.Errorf("%q: %v", path, err)
+		}
+	}
+}
+
 func TestOverlayReplacesSharedFiles(t *testing.T) {
 	r := renderer(t, ui.Options{Overlay: fstest.MapFS{
 		"layout.html": file(`<!DOCTYPE html><title>{{template "title" .}}</title>{{template "content" .}}`),

@@ -71,6 +71,9 @@ func New(o Options) (*Renderer, error) {
 	if err := o.Branding.check(); err != nil {
 		return nil, fmt.Errorf("ui: %w", err)
 	}
+	if p := o.AssetsPath; p != "" && (!strings.HasPrefix(p, "/") || !strings.HasSuffix(p, "/")) {
+		return nil, fmt.Errorf("ui: AssetsPath: %q must have a slash at both ends", p)
+	}
 	r := &Renderer{defaultLocale: o.DefaultLocale}
 	if r.defaultLocale == "" {
 		r.defaultLocale = builtinDefault

@@ -87,6 +87,14 @@ func (b *base) Number(n int64) string {
 	return out.String()
 }
 
+// Count is a number with the word for what is counted.
+func (b *base) Count(n int64, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return b.Number(n) + " " + more
+}
+
 // Managed returns nil for who is not signed in: the page then has no
 // navigation.
 func (b *base) Managed() *ui.Manager {

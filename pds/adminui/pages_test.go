@@ -22,14 +22,14 @@ func TestEveryPage(t *testing.T) {
 	}, nil)
 	v.signIn()
 	for path, texts := range map[string][]string{
-		"":                              {"Storage", "Accounts", "1 commits"},
+		"":                              {"Storage", "Accounts", "1 commit of 1 record"},
 		"accounts":                      {alice.Handle.String(), alice.Email, "active"},
 		"accounts/" + string(alice.DID): {string(alice.DID), alice.Email, "Take down account", "not confirmed"},
 		"accounts/" + string(alice.DID) + "/delete": {"To be sure, enter " + alice.Handle.String()},
 		"invites":     {"There is no invite code."},
 		"jobs":        {"Jobs"},
 		"jobs?dead=1": {"No job was given up."},
-		"reports":     {"look at this", "kept here", "reasonSpam"},
+		"reports":     {"look at this", "kept here", "Spam"},
 		"events":      {"commit", "create com.example.note/", string(alice.DID)},
 		"audit":       {"Nothing was changed yet."},
 	} {

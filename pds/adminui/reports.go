@@ -3,6 +3,7 @@ package adminui
 import (
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/xrpc"
@@ -18,6 +19,15 @@ type reportsPage struct {
 }
 
 func (*reportsPage) Name() string { return "admin-reports" }
+
+// Type is the type of a report's reason, short if it is one of the usual ones.
+func (*reportsPage) Type(t string) string {
+	_, name, _ := strings.Cut(t, "#reason")
+	if name == "" {
+		return t
+	}
+	return name
+}
 
 // number reads the number of an entry, 0 for none.
 func number(text string) (int64, error) {
