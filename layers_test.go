@@ -39,7 +39,8 @@ var layers = map[string][]string{
 	"storage/storagetest": {"storage", "repo"},
 	"storage/backup":      {"storage", "storage/blobs"},
 
-	"live/livetest": {"live", "storage", "storage/storagetest"},
+	"live/livetest":   {"live", "storage", "storage/storagetest"},
+	"actor/actortest": {"repo", "identity", "xrpc", "storage", "storage/storagetest", "oauth", "live", "pds", "pds/pdstest", "actor"},
 
 	"pds/metrics": {"pds", "xrpc"},
 	"pds/tracing": {"pds"},

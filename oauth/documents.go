@@ -33,27 +33,12 @@ const (
 // must not forget a document before that.
 const docSlack = 2 * time.Minute
 
-// maxConflicts is how often a transaction is tried that others get ahead of.
-const maxConflicts = 5
-
 func (s *Server) view(ctx context.Context, fn func(storage.Docs) error) error {
 	return s.cfg.Store.View(ctx, fn)
 }
 
 func (s *Server) update(ctx context.Context, fn func(storage.Docs) error) error {
-	return update(ctx, s.cfg.Store, fn)
-}
-
-// update runs a transaction, again if it conflicts with another. fn may run
-// more than once.
-func update(ctx context.Context, store storage.DocStore, fn func(storage.Docs) error) error {
-	var err error
-	for range maxConflicts {
-		if err = store.Update(ctx, fn); !errors.Is(err, storage.ErrConflict) {
-			return err
-		}
-	}
-	return err
+	return storage.Retry(ctx, s.cfg.Store, fn)
 }
 
 // load reads a document of JSON into value and returns its version. A document

@@ -113,7 +113,7 @@ func onceInMemory(capacity int) func(context.Context, *dpop.Proof, time.Time) er
 // onceInStore returns a function that notes it for all processes on a store.
 func onceInStore(store storage.DocStore) func(context.Context, *dpop.Proof, time.Time) error {
 	return func(ctx context.Context, p *dpop.Proof, now time.Time) error {
-		err := update(ctx, store, func(docs storage.Docs) error { return onceProven(docs, p, now) })
+		err := storage.Retry(ctx, store, func(docs storage.Docs) error { return onceProven(docs, p, now) })
 		if errors.Is(err, errSeen) {
 			return dpop.ErrReplayed
 		}

@@ -142,7 +142,7 @@ func (j Job) checked() (jobs.Job, error) {
 
 // schedule puts a job into the queue that needs no other change.
 func (s *Server) schedule(ctx context.Context, j jobs.Job) error {
-	err := s.store.Update(ctx, func(tx storage.Tx) error { return s.jobs.Put(tx, j) })
+	err := storage.Retry(ctx, storage.DocsOf(s.store), func(tx storage.Docs) error { return s.jobs.Put(tx, j) })
 	if err == nil {
 		s.jobs.Wake()
 	}
@@ -156,7 +156,7 @@ func (s *Server) CancelJob(ctx context.Context, kind, name string) error {
 	if err := checkJobKind(kind); err != nil {
 		return err
 	}
-	return s.store.Update(ctx, func(tx storage.Tx) error { return s.jobs.Cancel(tx, kind, name) })
+	return storage.Retry(ctx, storage.DocsOf(s.store), func(tx storage.Docs) error { return s.jobs.Cancel(tx, kind, name) })
 }
 
 // Jobs lists jobs, those of the server itself included: what waits, what runs,

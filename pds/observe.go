@@ -107,6 +107,7 @@ type observation struct {
 
 	seq   int64     // of the newest event that was seen
 	saved int64     // the same, as stored
+	ahead int       // how many were seen since that was stored
 	until time.Time // of this process's claim
 }
 
@@ -167,6 +168,11 @@ func sleep(ctx context.Context, d time.Duration) {
 // batch shows the observer its next events and reports whether there may be
 // more at once.
 func (o *observation) batch(ctx context.Context) (more bool, err error) {
+	if o.ahead >= observerBatch {
+		if err := o.save(ctx); err != nil {
+			return false, unlessHeld(err)
+		}
+	}
 	events, gap, err := o.next(ctx)
 	if err != nil || len(events) == 0 {
 		return false, err
@@ -174,10 +180,7 @@ func (o *observation) batch(ctx context.Context) (more bool, err error) {
 	for _, stored := range events {
 		if o.s.clock.Now().After(o.until.Add(-2 * observerLease / 3)) {
 			if err := o.save(ctx); err != nil {
-				if errors.Is(err, errHeldElsewhere) {
-					return false, nil
-				}
-				return false, err
+				return false, unlessHeld(err)
 			}
 		}
 		ev, err := decodeEvent(stored)
@@ -189,14 +192,21 @@ func (o *observation) batch(ctx context.Context) (more bool, err error) {
 			return false, fmt.Errorf("event %d: %w", ev.Seq, err)
 		}
 		o.seq = ev.Seq
+		o.ahead++
 		if ctx.Err() != nil {
 			return false, nil
 		}
 	}
-	if len(events) < observerBatch {
-		return false, nil
+	return true, nil
+}
+
+// unlessHeld returns err unless it says that another process has the observer,
+// which is no failure.
+func unlessHeld(err error) error {
+	if errors.Is(err, errHeldElsewhere) {
+		return nil
 	}
-	return true, o.save(ctx)
+	return err
 }
 
 func callObserver(ctx context.Context, fn Observer, ev *Event) (err error) {
@@ -220,7 +230,7 @@ func (o *observation) next(ctx context.Context) (events []storage.Event, gap boo
 			o.seq = max(o.seq, at.Seq)
 			o.saved = at.Seq
 		}
-		if events, err = tx.ListEvents(o.seq, observerBatch, observerBatchBytes); err != nil {
+		if events, err = tx.ListEvents(o.seq, observerBatch-o.ahead, observerBatchBytes); err != nil {
 			return err
 		}
 		pruned, _, err := prunedTo(tx)
@@ -247,10 +257,7 @@ func (o *observation) release(ctx context.Context) error {
 	if o.seq == o.saved && o.until.IsZero() {
 		return nil
 	}
-	if err := o.put(ctx, position{}); !errors.Is(err, errHeldElsewhere) {
-		return err
-	}
-	return nil
+	return unlessHeld(o.put(ctx, position{}))
 }
 
 func (o *observation) put(ctx context.Context, claim position) error {
@@ -270,7 +277,7 @@ func (o *observation) put(ctx context.Context, claim position) error {
 		return err
 	})
 	if err == nil {
-		o.seq, o.saved, o.until = claim.Seq, claim.Seq, claim.Until
+		o.seq, o.saved, o.ahead, o.until = claim.Seq, claim.Seq, 0, claim.Until
 	}
 	return err
 }

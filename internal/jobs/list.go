@@ -63,7 +63,7 @@ func (q *Queue) List(ctx context.Context, query Query) ([]Info, error) {
 // Retry lets a job that was given up begin anew. It returns
 // storage.ErrNotFound if there is no such job among the dead.
 func (q *Queue) Retry(ctx context.Context, kind, name string) error {
-	err := q.store.Update(ctx, func(tx storage.Docs) error {
+	err := storage.Retry(ctx, q.store, func(tx storage.Docs) error {
 		e, err := get(tx, kind, name)
 		if err != nil {
 			return err

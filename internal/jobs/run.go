@@ -196,7 +196,7 @@ func (q *Queue) claim(ctx context.Context, c candidates) ([]entry, error) {
 	now := q.clock.Latest()
 	lease := millis(now.Add(c.Timeout + leaseMargin))
 	var claimed, over []entry
-	err := q.store.Update(ctx, func(tx storage.Docs) error {
+	err := storage.Retry(ctx, q.store, func(tx storage.Docs) error {
 		claimed, over = nil, nil
 		for _, key := range c.keys {
 			e, err := get(tx, c.Kind, nameOf(key))
@@ -274,7 +274,7 @@ func (q *Queue) finish(ctx context.Context, w *worker, ran entry, failed error, 
 	now := q.clock.Latest()
 	again := millis(now.Add(retryDelay(ran.Attempts)))
 	var over *entry
-	err := q.store.Update(ctx, func(tx storage.Docs) error {
+	err := storage.Retry(ctx, q.store, func(tx storage.Docs) error {
 		over = nil
 		e, err := get(tx, ran.kind, ran.name)
 		if errors.Is(err, storage.ErrNotFound) || err == nil && e.job.Version != ran.job.Version {

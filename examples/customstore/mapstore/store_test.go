@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pdskit/pdskit/internal/jobs/jobstest"
+	"github.com/pdskit/pdskit/actor/actortest"
 	"github.com/pdskit/pdskit/live/livetest"
 	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/pds/pdstest"
@@ -24,9 +24,10 @@ func TestStore(t *testing.T) {
 	}, storagetest.Options{})
 }
 
-// TestJobs lets the store hold the jobs of a server.
-func TestJobs(t *testing.T) {
-	jobstest.Run(t, func(_ testing.TB, clock storage.Clock) storage.Store { return New(clock) })
+// TestActors lets the store hold what a server does by itself: jobs, observers
+// and actors.
+func TestActors(t *testing.T) {
+	actortest.Run(t, func(_ testing.TB, clock storage.Clock) storage.Store { return New(clock) }, actortest.Options{})
 }
 
 // TestLive lets the store hold topics.

@@ -87,9 +87,19 @@ func (e *env) newQueue() *jobs.Queue {
 	return jobs.New(storage.DocsOf(e.store), e.guard, slog.New(slog.DiscardHandler))
 }
 
+// try is an Update, again if it conflicts, as it may.
+func (e *env) try(fn func(tx storage.Tx) error) (err error) {
+	for range 100 {
+		if err = e.store.Update(e.Context(), fn); !errors.Is(err, storage.ErrConflict) {
+			break
+		}
+	}
+	return err
+}
+
 func (e *env) update(fn func(tx storage.Tx) error) {
 	e.Helper()
-	if err := e.store.Update(e.Context(), fn); err != nil {
+	if err := e.try(fn); err != nil {
 		e.Fatal(err)
 	}
 }
@@ -739,7 +749,7 @@ func limits(e *env) {
 		{jobs.Job{Kind: kind, Name: "old", Due: time.Unix(-5, 0)}, true},
 		{jobs.Job{Kind: kind, Name: "far", Due: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}, true},
 	} {
-		err := e.store.Update(e.Context(), func(tx storage.Tx) error { return e.queue.Put(tx, c.j) })
+		err := e.try(func(tx storage.Tx) error { return e.queue.Put(tx, c.j) })
 		if (err == nil) != c.ok {
 			e.Errorf("kind of %d bytes, name of %d, data of %d: %v", len(c.j.Kind), len(c.j.Name), len(c.j.Data), err)
 		}
