@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -41,7 +40,9 @@ type doctor struct {
 	*admin
 	findings []finding
 	problems int
-	running  bool // the server answers
+	running  bool  // the server answers
+	lastSeq  int64 // of its events
+	around   surroundings
 }
 
 func (d *doctor) ok(check, about string) {
@@ -63,7 +64,11 @@ func (a *admin) diagnose(ctx context.Context, args []string) error {
 	if all && args[0] != "all" {
 		return usageError("doctor takes: [all]")
 	}
-	d := &doctor{admin: a}
+	around, err := newSurroundings(a.set)
+	if err != nil {
+		return err
+	}
+	d := &doctor{admin: a, around: around}
 	d.configuration()
 	d.permissions()
 	d.disk(a.set.dataDir)
@@ -150,61 +155,20 @@ func (d *doctor) server(ctx context.Context) {
 	if health.Clock != "" {
 		d.problem("clock", "the server does not believe it", health.Clock, "correct the clock, or run \"server clock accept\"")
 	}
-	if err := d.call(ctx, http.MethodGet, "/admin/usage", nil, nil, nil); err != nil {
+	if err := d.readSeq(ctx); err != nil {
 		d.running = false
 		d.problem("server", "it refuses the administrator", err.Error(), "run the command with the server's PDS_ADMIN_PASSWORD")
 	}
 }
 
-// network looks at the server from outside: names, certificates, the clock of
-// others.
-func (d *doctor) network(ctx context.Context) {
-	client := &http.Client{Timeout: 15 * time.Second}
-	get := func(u string) (*http.Response, error) {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
-		if err != nil {
-			return nil, err
-		}
-		resp, err := client.Do(r)
-		if err == nil {
-			err = resp.Body.Close()
-		}
-		return resp, err
+// readSeq asks the running server for its newest event.
+func (d *doctor) readSeq(ctx context.Context) error {
+	var seq seqAnswer
+	err := d.call(ctx, http.MethodGet, "/admin/seq", nil, nil, &seq)
+	if err == nil {
+		d.lastSeq = seq.Last
 	}
-	public := d.set.publicURL() + "/xrpc/_health"
-	switch resp, err := get(public); {
-	case err != nil:
-		d.problem("network", public, err.Error(), "check the DNS entry of the name, the reverse proxy and its certificate")
-	case resp.StatusCode != http.StatusOK:
-		d.problem("network", public, "it answers "+resp.Status, "check where the reverse proxy sends requests")
-	default:
-		d.ok("network", public+" answers")
-	}
-	for _, domain := range d.set.handleDomains {
-		name := fmt.Sprintf("doctor-%d%s", rand.N(1_000_000_000), domain)
-		if _, err := net.DefaultResolver.LookupHost(ctx, name); err != nil {
-			d.problem("handles", "*"+domain, err.Error(), "add a wildcard DNS entry for *"+domain+" that leads to this server")
-			continue
-		}
-		d.ok("handles", "*"+domain+" resolves")
-	}
-	if d.set.plcURL == "" {
-		return
-	}
-	before := time.Now()
-	resp, err := get(d.set.plcURL + "/_health")
-	if err != nil {
-		d.problem("PLC directory", d.set.plcURL, err.Error(), "without it no account is made or changed: check the network, or PDS_DID_PLC_URL")
-		return
-	}
-	d.ok("PLC directory", d.set.plcURL+" answers")
-	if there, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		if skew := there.Sub(before); skew < -maxClockSkew-time.Second || skew > maxClockSkew+time.Since(before) {
-			d.problem("clock", fmt.Sprintf("it differs by %v from that of the PLC directory", skew.Round(time.Second)), "the clock of this machine is wrong", "let it be set by NTP")
-			return
-		}
-		d.ok("clock", "agrees with that of the PLC directory")
-	}
+	return err
 }
 
 func (d *doctor) jobs(ctx context.Context) {

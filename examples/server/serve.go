@@ -200,11 +200,19 @@ func newConfig(set *settings, store *sqlite.Store, master []byte, plc *identity.
 	if set.rateLimits {
 		cfg.Limiter = xrpc.NewMemoryLimiter(store.Guard().Now, maxLimitedKeys)
 	}
-	if cfg.Mailer, err = newMailer(set.smtpURL, set.from); err != nil {
+	mailer, err := newMailer(set.smtpURL, set.from)
+	if err != nil {
 		return cfg, err
 	}
-	if cfg.ModerationMailer, err = newMailer(set.modSMTPURL, set.modFrom); err != nil {
+	moderation, err := newMailer(set.modSMTPURL, set.modFrom)
+	if err != nil {
 		return cfg, err
+	}
+	if mailer != nil { // a nil *Mailer would be a Mailer
+		cfg.Mailer = mailer
+	}
+	if moderation != nil {
+		cfg.ModerationMailer = moderation
 	}
 	if set.smtpURL == "" && !set.development {
 		log.Warn("no PDS_EMAIL_SMTP_URL: mail is not sent but written to the log, with the codes in it")
@@ -221,7 +229,7 @@ func (s *settings) trust(_ context.Context, c oauth.ClientInfo) oauth.Trust {
 }
 
 // newMailer returns what sends mail by a server, or nil without one.
-func newMailer(smtpURL, from string) (pds.Mailer, error) {
+func newMailer(smtpURL, from string) (*smtpmail.Mailer, error) {
 	if smtpURL == "" {
 		return nil, nil
 	}

@@ -162,10 +162,10 @@ func parseURL(text string) (server, error) {
 	return s, nil
 }
 
-// send delivers a mail over a connection of its own. The library leaves the
+// use calls fn with a client that makes one connection. The library leaves the
 // connection open when it fails early, and does not look at the context later
 // on; so it is opened, and closed when either is over, here.
-func (s *server) send(ctx context.Context, msg *gomail.Msg) error {
+func (s *server) use(ctx context.Context, fn func(client *gomail.Client) error) error {
 	var closers []func()
 	defer func() {
 		for _, c := range closers {
@@ -191,7 +191,7 @@ func (s *server) send(ctx context.Context, msg *gomail.Msg) error {
 	if err != nil {
 		return err
 	}
-	return client.DialAndSendWithContext(ctx, msg)
+	return fn(client)
 }
 
 func (s *server) dial(ctx context.Context, network, address string) (net.Conn, error) {
@@ -211,7 +211,7 @@ func (m *Mailer) Send(ctx context.Context, mail pds.Mail) error {
 		if m.server.sendmail {
 			err = m.pipe(ctx, msg)
 		} else {
-			err = m.server.send(ctx, msg)
+			err = m.server.use(ctx, func(client *gomail.Client) error { return client.DialAndSendWithContext(ctx, msg) })
 		}
 	}
 	if err == nil {
@@ -223,6 +223,27 @@ func (m *Mailer) Send(ctx context.Context, mail pds.Mail) error {
 		err = fmt.Errorf("%w: %w", pds.ErrUndeliverable, err)
 	}
 	return fmt.Errorf("smtpmail: %w", err)
+}
+
+// Check connects to the mail server and signs in, or looks for the sendmail
+// program, without sending anything: for operators who want to know whether the
+// configuration is right.
+func (m *Mailer) Check(ctx context.Context) error {
+	var err error
+	if m.server.sendmail {
+		_, err = exec.LookPath(m.sendmail)
+	} else {
+		err = m.server.use(ctx, func(client *gomail.Client) error {
+			if err := client.DialWithContext(ctx); err != nil {
+				return err
+			}
+			return client.Close()
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("smtpmail: %w", err)
+	}
+	return nil
 }
 
 // pipe gives a mail to the sendmail program.

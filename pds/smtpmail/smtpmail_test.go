@@ -410,3 +410,29 @@ func TestSendmail(t *testing.T) {
 		t.Errorf("a program that fails: %v", err)
 	}
 }
+
+// Check tells whether mail could be sent, and sends none.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	secure, trusts := serverTLS(t)
+	s := newFakeServer(t, nil)
+	s.tls = secure
+	for url, want := range map[string]string{
+		"smtp://user:p%40ss@" + s.addr: "",
+		"smtp://user:wrong@" + s.addr:  "535",
+		"smtp://127.0.0.1:1":           "connect",
+	} {
+		err := newMailer(t, smtpmail.Config{URL: url, TLS: trusts}).Check(t.Context())
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", url, err, want)
+		}
+	}
+	if n := len(s.received()); n != 0 {
+		t.Errorf("%d mails came", n)
+	}
+	for program, there := range map[string]bool{"/bin/sh": true, "/nowhere/sendmail": false} {
+		if err := newMailer(t, smtpmail.Config{URL: "smtp:///?sendmail=true", Sendmail: program}).Check(t.Context()); (err == nil) != there {
+			t.Errorf("%s: %v", program, err)
+		}
+	}
+}
