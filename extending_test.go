@@ -122,6 +122,16 @@ func TestExtendingLinks(t *testing.T) {
 	}
 }
 
+// TestExtendingTests runs the tests that the program has in the end.
+func TestExtendingTests(t *testing.T) {
+	all := stages(t)
+	paths := all[len(all)-1].program(t, "2583")
+	out, err := exec.CommandContext(t.Context(), "go", append([]string{"test", "-v"}, paths...)...).CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestQuota")) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // TestExtendingSteps does what docs/extending.md says under "Try it", with the
 // program of the last step; with PDSKIT_BIG=1 with that of each step.
 func TestExtendingSteps(t *testing.T) {
@@ -159,7 +169,8 @@ func (st *stage) serve(t *testing.T) (address string) {
 		t.Fatal(err)
 	}
 	binary := filepath.Join(t.TempDir(), "board")
-	build := exec.CommandContext(t.Context(), "go", append([]string{"build", "-o", binary}, st.program(t, port)...)...)
+	sources := slices.DeleteFunc(st.program(t, port), func(path string) bool { return strings.HasSuffix(path, "_test.go") })
+	build := exec.CommandContext(t.Context(), "go", append([]string{"build", "-o", binary}, sources...)...)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

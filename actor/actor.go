@@ -150,6 +150,9 @@ type Call[S any] struct {
 // Context returns the context of the call.
 func (c *Call[S]) Context() context.Context { return c.ctx }
 
+// Now returns the time of the server's clock.
+func (c *Call[S]) Now() time.Time { return c.Docs.Now() }
+
 // SetAlarm has Kind.Alarm called at a time, in place of an earlier alarm: an
 // actor has at most one.
 func (c *Call[S]) SetAlarm(at time.Time) error {

@@ -29,7 +29,7 @@ func Example() {
 			return rooms.Do(t.Context(), id, func(c *actor.Call[room]) error {
 				c.State.Open = true
 				c.State.Members = append(c.State.Members, who)
-				return c.SetAlarm(srv.Clock.Now().Add(time.Hour))
+				return c.SetAlarm(c.Now().Add(time.Hour))
 			})
 		}
 		if err := enter("lobby", "alice"); err != nil {

@@ -2,12 +2,10 @@ package pds_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/repo"
-	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/storage/sqlite"
 	"github.com/pdskit/pdskit/xrpc"
 )
@@ -22,11 +20,7 @@ func ExamplePolicy() {
 		}
 		counter := pds.DocumentKey{Kind: "com.example.quota", Owner: w.Account}
 		used := 0
-		d, err := w.State.Get(counter)
-		if err == nil {
-			err = d.JSON(&used)
-		}
-		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		if _, err := w.State.GetJSON(counter, &used); err != nil {
 			return err
 		}
 		for _, op := range w.Ops {

@@ -23,13 +23,7 @@ import (
 
 // rights is what the group's documents give to a member, nil for nothing.
 func (h *house) rights(st *pds.State, member syntax.DID) (scopes []string, err error) {
-	d, err := st.Get(pds.DocumentKey{Kind: roleKind, Owner: h.group.DID, Key: string(member)})
-	if errors.Is(err, storage.ErrNotFound) {
-		return nil, nil
-	}
-	if err == nil {
-		err = d.JSON(&scopes)
-	}
+	_, err = st.GetJSON(pds.DocumentKey{Kind: roleKind, Owner: h.group.DID, Key: string(member)}, &scopes)
 	return scopes, err
 }
 

@@ -148,6 +148,13 @@ func (s *Server) View(ctx context.Context, fn func(*State) error) error {
 	})
 }
 
+// Now returns the time of the server's clock, Config.Clock, by which documents
+// expire and jobs are due. In tests it is the clock that the test moves.
+func (s *Server) Now() time.Time { return s.clock.Now() }
+
+// Now is the time of the server's clock, see [Server.Now].
+func (st *State) Now() time.Time { return st.s.Now() }
+
 // Update calls fn and applies what it changed in one durable transaction. If
 // something that fn read has changed in the meantime, fn is called again with a
 // new State, up to 16 times; then the error matches storage.ErrConflict. An
@@ -273,13 +280,29 @@ func (st *State) Put(d Document) error {
 	})
 }
 
+// GetJSON decodes a document into v by encoding/json. found is false, and v is
+// left alone, if there is none.
+func (st *State) GetJSON(k DocumentKey, v any) (found bool, err error) {
+	d, err := st.Get(k)
+	if errors.Is(err, storage.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, d.JSON(v)
+}
+
 // PutJSON stores v, encoded by encoding/json, without an end.
-func (st *State) PutJSON(k DocumentKey, v any) error {
+func (st *State) PutJSON(k DocumentKey, v any) error { return st.PutJSONUntil(k, v, time.Time{}) }
+
+// PutJSONUntil is PutJSON for a document that vanishes at a time; zero: never.
+func (st *State) PutJSONUntil(k DocumentKey, v any, end time.Time) error {
 	value, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	return st.Put(Document{DocumentKey: k, Value: value})
+	return st.Put(Document{DocumentKey: k, Value: value, Expires: end})
 }
 
 // Delete removes a document; one that is not there is no error.

@@ -361,3 +361,47 @@ func TestStateJobs(t *testing.T) {
 		t.Error("a job of the server's own kind was taken")
 	}
 }
+
+// Documents as values, and the clock by which they end.
+func TestStateJSON(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t)
+	key := pds.DocumentKey{Kind: "com.example.count", Key: "x"}
+	read := func() (n int, found bool) {
+		t.Helper()
+		n = -1
+		ok(t, srv.View(t.Context(), func(st *pds.State) (err error) {
+			found, err = st.GetJSON(key, &n)
+			return err
+		}))
+		return n, found
+	}
+	if n, found := read(); found || n != -1 {
+		t.Errorf("there is none: %d %v", n, found)
+	}
+	ok(t, srv.Update(t.Context(), func(st *pds.State) error {
+		if now := st.Now(); now.Sub(srv.Clock.Now()).Abs() > time.Second || now.Sub(srv.Server.Now()).Abs() > time.Second {
+			t.Errorf("the time is %s", now)
+		}
+		return st.PutJSONUntil(key, 7, st.Now().Add(time.Minute))
+	}))
+	if n, found := read(); !found || n != 7 {
+		t.Errorf("%d %v", n, found)
+	}
+	srv.Clock.Advance(time.Minute)
+	if n, found := read(); found {
+		t.Errorf("after its end: %d", n)
+	}
+	ok(t, srv.Update(t.Context(), func(st *pds.State) error { return st.PutJSON(key, "text") }))
+	err := srv.View(t.Context(), func(st *pds.State) error {
+		var n int
+		_, err := st.GetJSON(key, &n)
+		return err
+	})
+	if err == nil {
+		t.Error("a text was read as a number")
+	}
+	if err := srv.Update(t.Context(), func(st *pds.State) error { return st.PutJSON(key, func() {}) }); err == nil {
+		t.Error("a function was stored")
+	}
+}

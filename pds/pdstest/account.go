@@ -89,6 +89,19 @@ func (a *Account) Get(nsid string, params url.Values, out any) {
 	a.PDS.Get(nsid, "Bearer "+a.Access, params, out)
 }
 
+// TryPost calls a procedure as the account. An answer other than 200 is an
+// [*Error]; out may be nil.
+func (a *Account) TryPost(nsid string, in, out any) error {
+	data, err := a.PDS.Call(a.PDS.t.Context(), http.MethodPost, nsid, nil, authHeader("Bearer "+a.Access), in)
+	return decode(data, err, out)
+}
+
+// TryGet calls a query as the account, like [Account.TryPost].
+func (a *Account) TryGet(nsid string, params url.Values, out any) error {
+	data, err := a.PDS.Call(a.PDS.t.Context(), http.MethodGet, nsid, params, authHeader("Bearer "+a.Access), nil)
+	return decode(data, err, out)
+}
+
 // Error is an answer other than 200.
 type Error struct {
 	Status  int
@@ -151,14 +164,14 @@ func (p *PDS) Call(ctx context.Context, method, nsid string, params url.Values, 
 func (p *PDS) Post(nsid, authorization string, in, out any) {
 	p.t.Helper()
 	data, err := p.Call(p.t.Context(), http.MethodPost, nsid, nil, authHeader(authorization), in)
-	p.decode(nsid, data, err, out)
+	p.require(nsid, decode(data, err, out))
 }
 
 // Get calls a query and fails the test unless it succeeds, like [PDS.Post].
 func (p *PDS) Get(nsid, authorization string, params url.Values, out any) {
 	p.t.Helper()
 	data, err := p.Call(p.t.Context(), http.MethodGet, nsid, params, authHeader(authorization), nil)
-	p.decode(nsid, data, err, out)
+	p.require(nsid, decode(data, err, out))
 }
 
 func authHeader(authorization string) http.Header {
@@ -169,11 +182,15 @@ func authHeader(authorization string) http.Header {
 	return h
 }
 
-func (p *PDS) decode(nsid string, data []byte, err error, out any) {
-	p.t.Helper()
+func decode(data []byte, err error, out any) error {
 	if err == nil && out != nil {
 		err = json.Unmarshal(data, out)
 	}
+	return err
+}
+
+func (p *PDS) require(nsid string, err error) {
+	p.t.Helper()
 	if err != nil {
 		p.t.Fatalf("%s: %v", nsid, err)
 	}
