@@ -133,6 +133,7 @@ func (s *Server) deleteAccountNow(ctx context.Context, did syntax.DID, by cause,
 		})
 	})
 	if err == nil {
+		s.counts.deletedAccounts.Add(1)
 		s.forgetIdentity(ctx, did, gone.Handle)
 		s.forgetConsents(ctx, did)
 	}

@@ -117,6 +117,7 @@ func (s *Server) sweepOrphanedBlobs(ctx context.Context) (bool, error) {
 			if err := s.blobs.Delete(ctx, f.Key); err != nil {
 				return false, fmt.Errorf("blob %s: %w", f.Key, err)
 			}
+			s.counts.orphanedBlobs.Add(1)
 			s.log.InfoContext(ctx, "deleted bytes of an upload that was never completed", "key", f.Key, "size", f.Size)
 		}
 	}

@@ -57,6 +57,7 @@ func (s *Server) routes() http.Handler {
 		}
 	}
 	main.Handle("/xrpc/_health", xrpc.CORS(http.HandlerFunc(s.serveHealth)))
+	main.Handle("/xrpc/_ready", xrpc.CORS(http.HandlerFunc(s.serveReady)))
 
 	handles := http.NewServeMux()
 	handles.Handle("/.well-known/", xrpc.CORS(shared))
@@ -131,7 +132,16 @@ func (s *Server) serveLanding(w http.ResponseWriter, _ *http.Request) {
 
 // serveHealth answers 200 with the version while the storage answers, else
 // 503. A clock in doubt is named, but the server serves on.
-func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
+func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) { s.serveState(w, r, false) }
+
+// serveReady answers 200 while requests are welcome: like serveHealth, and 503
+// too when the server shuts down, so that whoever distributes requests sends no
+// more.
+func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
+	s.serveState(w, r, s.draining.Load())
+}
+
+func (s *Server) serveState(w http.ResponseWriter, r *http.Request, draining bool) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		xrpc.WriteError(w, r, xrpc.InvalidRequest("Incorrect HTTP method (%s) expected GET", r.Method))
 		return
@@ -148,13 +158,17 @@ func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
 		_, err := tx.LastSeq()
 		return err
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		s.log.ErrorContext(r.Context(), "health check failed", "error", err)
 		out.Error = "Service Unavailable"
-		writeJSON(w, http.StatusServiceUnavailable, out)
+	case draining:
+		out.Error = "Shutting Down"
+	default:
+		writeJSON(w, http.StatusOK, out)
 		return
 	}
-	writeJSON(w, http.StatusOK, out)
+	writeJSON(w, http.StatusServiceUnavailable, out)
 }
 
 // AdminOnly lets only the administrator through to a handler, with the

@@ -52,6 +52,8 @@ func TestRoutes(t *testing.T) {
 		{"GET", "", "/xrpc/", 400, ""},
 		{"GET", "", "/xrpc/_health", 200, `{"version":"1.2.3"}`},
 		{"HEAD", "", "/xrpc/_health", 200, ""},
+		{"GET", "", "/xrpc/_ready", 200, `{"version":"1.2.3"}`},
+		{"POST", "", "/xrpc/_ready", 400, "InvalidRequest"},
 		{"POST", "", "/xrpc/_health", 400, "InvalidRequest"},
 
 		{"GET", "", "/xrpc/notansid", 400, `"invalid xrpc path"`},

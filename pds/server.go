@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -69,6 +70,8 @@ type Server struct {
 	merges    *callSlots       // of answers that are merged
 	lexicons  *foreignLexicons // nil: nobody can be asked
 	counts    counters
+	totals    sharedTotals
+	draining  atomic.Bool // Shutdown has begun
 	tracer    tracer
 }
 
@@ -258,8 +261,8 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	return err
 }
 
-// Shutdown ends event streams with code 1001 and waits for them, as long as
-// ctx lives, then all subscriptions of topics. It ends neither other requests
+// Shutdown lets /xrpc/_ready answer that the server takes no more requests,
+// ends event streams with code 1001 and waits for them, as long as ctx lives, then all subscriptions of topics. It ends neither other requests
 // nor Run.
 //
 // A program that serves the Server itself, behind middleware or beside other
@@ -269,6 +272,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 // http.Server.Shutdown (which leaves streams alone) and then ends Run. See the
 // example.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.draining.Store(true)
 	defer s.live.Close()
 	return s.xrpc.Shutdown(ctx)
 }

@@ -2,6 +2,7 @@ package pds
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 type counters struct {
 	commits, writes                          atomic.Int64
 	prunedEvents, sweptUploads, deletedBlobs atomic.Int64
+	orphanedBlobs, deletedAccounts           atomic.Int64
 }
 
 // Stats is the state of a server at one moment, and what this process has
@@ -24,6 +26,8 @@ type Stats struct {
 	PrunedEvents    int64 // removed from the log because of their age
 	SweptUploads    int64 // uploads that nothing referred to in time
 	DeletedBlobs    int64 // blobs whose bytes were deleted
+	OrphanedBlobs   int64 // bytes of uploads that a crash cut off, deleted
+	DeletedAccounts int64
 
 	LastSeq     int64     // of the event log
 	OldestEvent time.Time // that the log still holds; zero: it is empty
@@ -40,7 +44,9 @@ type Stats struct {
 	// Jobs of all processes; at most MaxCountedJobs of each are counted.
 	JobsWaiting, JobsRunning, JobsDead int
 
-	// Totals are nil if the store does not keep any, see storage.Totaler.
+	// Totals are nil if the store does not keep any, see storage.Totaler. They
+	// are older the longer it takes to read them, which is done for a hundredth
+	// of the time at most.
 	Totals *storage.Totals
 
 	ClockInDoubt bool
@@ -55,6 +61,7 @@ func (s *Server) Stats(ctx context.Context) (*Stats, error) {
 	st := &Stats{
 		Commits: s.counts.commits.Load(), Writes: s.counts.writes.Load(),
 		PrunedEvents: s.counts.prunedEvents.Load(), SweptUploads: s.counts.sweptUploads.Load(), DeletedBlobs: s.counts.deletedBlobs.Load(),
+		OrphanedBlobs: s.counts.orphanedBlobs.Load(), DeletedAccounts: s.counts.deletedAccounts.Load(),
 		Lanes: s.lanes.Len(), ProxyCalls: s.calls.inUse(),
 		PasswordsHashing: len(s.passwords.slots), PasswordsWaiting: int(s.passwords.waiting.Load()),
 		Exports: len(s.exports.slots), Imports: len(s.imports),
@@ -79,14 +86,41 @@ func (s *Server) Stats(ctx context.Context) (*Stats, error) {
 	if err := s.countJobs(ctx, st); err != nil {
 		return nil, err
 	}
-	if t, ok := storage.As[storage.Totaler](s.store); ok {
-		totals, err := t.Totals(ctx)
-		if err != nil {
-			return nil, err
-		}
-		st.Totals = &totals
+	st.Totals, err = s.totals.read(ctx, s)
+	return st, err
+}
+
+// totalsShare is what part of the time the totals may be read: a hundredth.
+// Their cost grows with the number of accounts.
+const totalsShare = 100
+
+// sharedTotals are the totals of the store, read anew when the last reading
+// lies totalsShare times as far back as it took.
+type sharedTotals struct {
+	mu   sync.Mutex // guards following 2 fields
+	last *storage.Totals
+	next time.Duration // by the clock's Elapsed
+}
+
+// read returns the totals, or nil if the store has none.
+func (t *sharedTotals) read(ctx context.Context, s *Server) (*storage.Totals, error) {
+	from, ok := storage.As[storage.Totaler](s.store)
+	if !ok {
+		return nil, nil
 	}
-	return st, nil
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	began := s.clock.Elapsed()
+	if t.last != nil && began < t.next {
+		return t.last, nil
+	}
+	totals, err := from.Totals(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ended := s.clock.Elapsed()
+	t.last, t.next = &totals, ended+totalsShare*(ended-began)
+	return t.last, nil
 }
 
 func (s *Server) countJobs(ctx context.Context, st *Stats) error {

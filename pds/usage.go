@@ -70,12 +70,10 @@ func (s *Server) serveUsage(w http.ResponseWriter, r *http.Request) error {
 		AfterTime string          `json:"afterTime"`
 		AfterDID  syntax.DID      `json:"afterDid"`
 	}{append([]AccountUsage{}, list...), nil, strconv.FormatInt(next.CreatedAt, 10), next.DID}
-	if t, ok := storage.As[storage.Totaler](s.store); ok && after == (storage.AccountCursor{}) {
-		totals, err := t.Totals(r.Context())
-		if err != nil {
+	if after == (storage.AccountCursor{}) {
+		if out.Totals, err = s.totals.read(r.Context(), s); err != nil {
 			return err
 		}
-		out.Totals = &totals
 	}
 	writeJSON(w, http.StatusOK, out)
 	return nil

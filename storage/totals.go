@@ -20,4 +20,8 @@ type Totals struct {
 	BlobBytes      int64
 	TemporaryBlobs int64 // of these, uploads that nothing refers to yet
 	StoreBytes     int64 // that the store itself takes on its disk
+
+	// Done by Maintain since the store was opened.
+	ExpiredDocs   int64 // documents removed after their time
+	CollectedRows int64 // of deleted accounts and of repositories that were replaced
 }

@@ -159,6 +159,13 @@ func total(name, help string, value func(st *pds.Stats) int64) metric {
 	return m
 }
 
+// totalCounter is the same for a counter.
+func totalCounter(name, help string, value func(st *pds.Stats) int64) metric {
+	m := total(name, help, value)
+	m.kind = prometheus.CounterValue
+	return m
+}
+
 var jobsDesc = prometheus.NewDesc(namespace+"_jobs", "Jobs by state.", []string{"state"}, nil)
 
 func jobs(state string, value func(st *pds.Stats) int) metric {
@@ -175,6 +182,8 @@ var metrics = []metric{
 	counter("events_pruned_total", "Events removed from the log because of their age.", func(st *pds.Stats) int64 { return st.PrunedEvents }),
 	counter("uploads_swept_total", "Uploads that nothing referred to in time.", func(st *pds.Stats) int64 { return st.SweptUploads }),
 	counter("blobs_deleted_total", "Blobs whose bytes were deleted.", func(st *pds.Stats) int64 { return st.DeletedBlobs }),
+	counter("blobs_orphaned_total", "Bytes of uploads that a crash cut off, deleted: how many uploads.", func(st *pds.Stats) int64 { return st.OrphanedBlobs }),
+	counter("accounts_deleted_total", "Accounts that were deleted.", func(st *pds.Stats) int64 { return st.DeletedAccounts }),
 	gauge("events_last_seq", "Number of the last event.", func(st *pds.Stats) int64 { return st.LastSeq }),
 	number(prometheus.GaugeValue, "events_oldest_timestamp_seconds", "Time of the oldest event in the log; 0 without any.", func(st *pds.Stats) float64 {
 		if st.OldestEvent.IsZero() {
@@ -205,6 +214,8 @@ var metrics = []metric{
 	total("blobs", "Blobs of all accounts.", func(st *pds.Stats) int64 { return st.Totals.Blobs }),
 	total("blob_bytes", "Bytes of all blobs.", func(st *pds.Stats) int64 { return st.Totals.BlobBytes }),
 	total("blobs_temporary", "Uploads that nothing refers to yet.", func(st *pds.Stats) int64 { return st.Totals.TemporaryBlobs }),
+	totalCounter("documents_expired_total", "Documents that were removed after their time.", func(st *pds.Stats) int64 { return st.Totals.ExpiredDocs }),
+	totalCounter("rows_collected_total", "Rows of deleted accounts and of replaced repositories that were removed.", func(st *pds.Stats) int64 { return st.Totals.CollectedRows }),
 	total("store_bytes", "Bytes that the database takes on its disk.", func(st *pds.Stats) int64 { return st.Totals.StoreBytes }),
 }
 

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/pdskit/pdskit/storage"
@@ -20,9 +21,9 @@ func (s *Store) Maintain(ctx context.Context, budget storage.Budget) (more bool,
 		budget.Time = time.Second
 	}
 	start := time.Now()
-	sweeps := []sweep{sweepGenerations, sweepAccounts}
+	sweeps := []counted{{sweepGenerations, &s.collected}, {sweepAccounts, &s.collected}}
 	if !budget.KeepAll && s.guard.Doubt() == nil {
-		sweeps = append(sweeps, dropAbandoned, sweepExpired)
+		sweeps = append(sweeps, counted{dropAbandoned, nil}, counted{sweepExpired, &s.expired})
 	}
 	// A sweep may leave work for an earlier one, so they take turns.
 	for {
@@ -33,11 +34,14 @@ func (s *Store) Maintain(ctx context.Context, budget storage.Budget) (more bool,
 			}
 			var n int64
 			err := s.Update(ctx, func(own storage.Tx) (err error) {
-				n, err = sweep(own.(*tx))
+				n, err = sweep.run(own.(*tx))
 				return err
 			})
 			if err != nil {
 				return true, err
+			}
+			if sweep.count != nil {
+				sweep.count.Add(n)
 			}
 			removed += n
 		}
@@ -47,6 +51,12 @@ func (s *Store) Maintain(ctx context.Context, budget storage.Budget) (more bool,
 	}
 	s.check.now()
 	return false, nil
+}
+
+// counted is a sweep with the counter of what it removes, if there is one.
+type counted struct {
+	run   sweep
+	count *atomic.Int64
 }
 
 // sweepGenerations collects the rows of dropped generations. The condition

@@ -60,6 +60,8 @@ type Store struct {
 	close   sync.Once
 	closed  error // of Close
 
+	expired, collected atomic.Int64 // documents and rows that Maintain has removed
+
 	failure  atomic.Pointer[error] // why the store is poisoned
 	watchers watchers
 	check    *checkpointer

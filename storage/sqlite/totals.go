@@ -32,6 +32,7 @@ func (s *Store) Totals(ctx context.Context) (t storage.Totals, err error) {
 	if err != nil {
 		return t, err
 	}
+	t.ExpiredDocs, t.CollectedRows = s.expired.Load(), s.collected.Load()
 	for _, suffix := range []string{"", "-wal"} {
 		info, err := os.Stat(s.path + suffix)
 		if errors.Is(err, fs.ErrNotExist) {
