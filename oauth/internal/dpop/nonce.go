@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,6 +23,14 @@ const (
 type Nonces struct {
 	secret   [32]byte
 	rotation time.Duration
+	current  atomic.Pointer[nonces]
+}
+
+// nonces are those that are accepted at a time: the previous, the current and the
+// next.
+type nonces struct {
+	counter int64 // of the current one
+	texts   [3]string
 }
 
 // NewNonces returns nonces that change every rotation: from [MinRotation] to
@@ -38,24 +47,32 @@ func NewNonces(secret [32]byte, rotation time.Duration) (*Nonces, error) {
 
 // Next returns the nonce to hand out. It is accepted for two to three times the
 // rotation.
-func (n *Nonces) Next(now time.Time) string { return n.at(n.counter(now) + 1) }
+func (n *Nonces) Next(now time.Time) string { return n.at(now).texts[2] }
 
 // Check reports whether a nonce is one of those that are accepted now: the
 // previous, the current and the next.
 func (n *Nonces) Check(nonce string, now time.Time) bool {
-	c := n.counter(now)
-	for _, c := range [...]int64{c + 1, c, c - 1} { // the likely one first
-		if hmac.Equal([]byte(nonce), []byte(n.at(c))) {
+	for _, text := range n.at(now).texts {
+		if hmac.Equal([]byte(nonce), []byte(text)) {
 			return true
 		}
 	}
 	return false
 }
 
-func (n *Nonces) counter(now time.Time) int64 { return now.UnixNano() / int64(n.rotation) }
-
-func (n *Nonces) at(counter int64) string {
-	mac := hmac.New(sha256.New, n.secret[:])
-	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(counter)))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+// at returns the nonces of a time. They are made once for each rotation, as long
+// as times come in order.
+func (n *Nonces) at(now time.Time) *nonces {
+	counter := now.UnixNano() / int64(n.rotation)
+	if c := n.current.Load(); c != nil && c.counter == counter {
+		return c
+	}
+	made := &nonces{counter: counter}
+	for i := range made.texts {
+		mac := hmac.New(sha256.New, n.secret[:])
+		mac.Write(binary.BigEndian.AppendUint64(nil, uint64(counter+int64(i)-1)))
+		made.texts[i] = base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+	}
+	n.current.Store(made)
+	return made
 }

@@ -1,6 +1,7 @@
 package dpop_test
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -47,4 +48,27 @@ func TestNonceLifetime(t *testing.T) {
 	if 3*dpop.MaxRotation > 5*time.Minute {
 		t.Error("a nonce may live longer than five minutes")
 	}
+}
+
+// Nonces are remembered for a rotation; times that do not come in order, from
+// several goroutines, get theirs all the same.
+func TestNoncesOutOfOrder(t *testing.T) {
+	n, err := dpop.NewNonces([32]byte{1}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Unix(1_800_000_000, 0)
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for j := range 100 {
+				at := start.Add(time.Duration((i+1)*j%7) * dpop.DefaultRotation)
+				fresh, err := dpop.NewNonces([32]byte{1}, 0)
+				if err != nil || n.Next(at) != fresh.Next(at) || !n.Check(fresh.Next(at), at) || n.Check(fresh.Next(at.Add(5*dpop.DefaultRotation)), at) {
+					t.Errorf("at %v: %v", at, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
