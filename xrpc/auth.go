@@ -75,7 +75,8 @@ type AuthenticatorFunc func(r *http.Request) (*Caller, error)
 func (f AuthenticatorFunc) Authenticate(r *http.Request) (*Caller, error) { return f(r) }
 
 // A Check decides whether a caller may use a method. It returns nil or the
-// error to be sent. [MethodFrom] and [RequestFrom] tell it more.
+// error to be sent. [MethodFrom] and [RequestFrom] tell it more. For a
+// subscription it is asked again while the stream is open, see [Server.Recheck].
 type Check func(ctx context.Context, c *Caller) error
 
 type access uint8
