@@ -154,7 +154,8 @@ func TestExportPages(t *testing.T) {
 	if n != 120 {
 		t.Errorf("%d documents", n)
 	}
-	for range srv.ExportDocuments(t.Context(), alice.DID) {
+	for _, err := range srv.ExportDocuments(t.Context(), alice.DID) {
+		ok(t, err)
 		n--
 		break
 	}

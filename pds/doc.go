@@ -46,8 +46,9 @@
 // ([Server.Observe]) and scheduling ([Server.HandleJobs]); and by writing through
 // [Server.Apply], [Server.UploadBlob], [Server.ImportRepo] and
 // [Server.CreateAccount]. [Server.ServiceToken] lets it call other services in the
-// name of an account. A method gets its caller from xrpc.CallerFrom. What an
-// administrator changes by methods of the program's own goes into the audit log
+// name of an account. Subscriptions are streams in both directions, which
+// browsers open with tickets ([Server.TicketMethod]). A method gets its caller
+// from xrpc.CallerFrom. What an administrator changes by methods of the program's own goes into the audit log
 // by [Server.Audit].
 //
 // # Callers
