@@ -183,11 +183,11 @@ type AdoptedInvite struct {
 	ForAccount string // a DID, or "admin"
 	CreatedBy  string
 	CreatedAt  time.Time
-	Used       []InviteUse
+	Used       []AdoptedInviteUse
 }
 
-// InviteUse is one use of an invite code.
-type InviteUse struct {
+// AdoptedInviteUse is one use of an invite code.
+type AdoptedInviteUse struct {
 	By syntax.DID
 	At time.Time
 }

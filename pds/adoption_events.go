@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -53,7 +52,7 @@ func (a *Adoption) BeginLog(ctx context.Context, leftOut int64) error {
 		if err != nil {
 			return err
 		}
-		doc.Value = strconv.AppendInt(nil, leftOut, 10)
+		doc.Value = formatSeq(leftOut)
 		_, err = tx.PutDoc(doc)
 		return err
 	})

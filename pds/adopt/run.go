@@ -350,7 +350,7 @@ func (r *run) invites(ctx context.Context) error {
 	for i := range codes {
 		in := &codes[i]
 		err := each(ctx, r.source.accounts, func(scan func(...any) error) error {
-			var u pds.InviteUse
+			var u pds.AdoptedInviteUse
 			var at string
 			err := scan(&u.By, &at)
 			if err == nil {
