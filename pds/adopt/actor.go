@@ -45,6 +45,8 @@ type actor struct {
 	src *reader
 	did string
 
+	blockOf, recordOf *sql.Stmt // by CID, by URI
+
 	indexed int64 // rows of the index of records
 	found   int64 // of those, the ones that the tree has
 	differs int64 // records of the tree that the index does not have like this
@@ -71,14 +73,29 @@ func (r *reader) openActor(ctx context.Context, out *pds.AdoptedAccount) (a *act
 		return nil, sourceFault(ctx, err)
 	}
 	a = &actor{ctx: ctx, db: db, src: r, did: did}
-	if err := a.describe(out); err != nil {
-		return nil, errors.Join(err, db.Close())
+	a.blockOf, err = db.PrepareContext(ctx, "SELECT content FROM repo_block WHERE cid = ?")
+	if err == nil {
+		a.recordOf, err = db.PrepareContext(ctx, "SELECT repoRev, takedownRef FROM record WHERE uri = ?")
+	}
+	if err == nil {
+		err = a.describe(out)
+	}
+	if err != nil {
+		return nil, errors.Join(sourceFault(ctx, err), a.Close())
 	}
 	return a, nil
 }
 
 // Close closes the store.
-func (a *actor) Close() error { return a.db.Close() }
+func (a *actor) Close() error {
+	var errs []error
+	for _, stmt := range []*sql.Stmt{a.blockOf, a.recordOf} {
+		if stmt != nil {
+			errs = append(errs, stmt.Close())
+		}
+	}
+	return errors.Join(append(errs, a.db.Close())...)
+}
 
 func (a *actor) describe(out *pds.AdoptedAccount) error {
 	var head, rev string
@@ -113,7 +130,7 @@ func (a *actor) describe(out *pds.AdoptedAccount) error {
 // block is the source of the repository's blocks.
 func (a *actor) block(c cid.Cid) ([]byte, error) {
 	var data []byte
-	err := a.db.QueryRowContext(a.ctx, "SELECT content FROM repo_block WHERE cid = ?", c.String()).Scan(&data)
+	err := a.blockOf.QueryRowContext(a.ctx, c.String()).Scan(&data)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, repo.ErrBlockNotFound
 	}
@@ -124,8 +141,7 @@ func (a *actor) block(c cid.Cid) ([]byte, error) {
 func (a *actor) record(p storage.RecordPath) (rev syntax.TID, takedown string, err error) {
 	var text string
 	var mark sql.NullString
-	err = a.db.QueryRowContext(a.ctx, "SELECT repoRev, takedownRef FROM record WHERE uri = ?",
-		"at://"+a.did+"/"+p.String()).Scan(&text, &mark)
+	err = a.recordOf.QueryRowContext(a.ctx, "at://"+a.did+"/"+p.String()).Scan(&text, &mark)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		a.differs++
