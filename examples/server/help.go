@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 )
 
 const usageHead = `usage: server [-env-file FILE] [COMMAND]
@@ -113,14 +112,19 @@ adopts it alone. The report stays in adoption.json in the data directory.`
 it is right again or accepted by this command. Accept it only if it is right.`
 )
 
+// usageColumn is how wide commands are beside which their help stands.
+const usageColumn = 30
+
 func usage() string {
 	var b strings.Builder
 	b.WriteString(usageHead)
-	w := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %s\t%s\n", c.usage(), c.help)
+		if len(c.usage()) > usageColumn {
+			fmt.Fprintf(&b, "  %s\n  %*s  %s\n", c.usage(), usageColumn, "", c.help)
+			continue
+		}
+		fmt.Fprintf(&b, "  %-*s  %s\n", usageColumn, c.usage(), c.help)
 	}
-	w.Flush() // a Builder takes everything
 	b.WriteString(usageTail)
 	return b.String()
 }
