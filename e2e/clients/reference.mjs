@@ -19,6 +19,7 @@ export class Reference extends Server {
     return {
       ...super.environment(),
       NODE_NO_WARNINGS: '1', // Node's SQLite calls itself experimental
+      NODE_COMPILE_CACHE: new URL('../reference/node_modules/.cache', import.meta.url).pathname,
       PDS_HOSTNAME: 'localhost',
       PDS_SERVICE_DID: `did:web:localhost%3A${this.port}`,
       PDS_BLOBSTORE_DISK_LOCATION: join(this.dataDir, 'blobs'),

@@ -49,12 +49,10 @@ export class World {
   }
 
   async stop() {
-    try {
-      for (const server of this.servers) await server.stop()
-    } finally {
-      await this.plc.stop()
-      this.nameserver?.close()
-    }
+    const stopped = await Promise.allSettled(this.servers.map((server) => server.stop()))
+    await this.plc.stop()
+    this.nameserver?.close()
+    for (const { reason } of stopped) if (reason) throw reason
   }
 
   /** Fetches from the PLC directory, and from handles by the server of their domain. */
@@ -174,7 +172,7 @@ export class Server {
       if (this.process.exitCode !== null) throw new Error(`the server ended:\n${this.log.join('\n')}`)
       const res = await fetch(`${this.url}/xrpc/_health`).catch(() => undefined)
       return res?.ok
-    })
+    }, 3 * patience)
   }
 
   /** Stops the process as an operator does. It must have had no error of its own. */
@@ -262,11 +260,11 @@ export const adminHeaders = {
 }
 
 /** Calls check until it returns something true. */
-export async function until(what, check) {
+export async function until(what, check, limit = patience) {
   for (const start = Date.now(); ; ) {
     const got = await check()
     if (got) return got
-    if (Date.now() - start > patience) throw new Error(`it takes too long until ${what}`)
+    if (Date.now() - start > limit) throw new Error(`it takes too long until ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
 }

@@ -22,19 +22,23 @@ const picture = (n) =>
     Buffer.from([n]),
   ])
 
-/** Both servers, a consumer of each, and on the reference server Alice, who has a bit of everything, and Bob. */
+/** Both servers and a consumer of each, and on the reference server Bob, with a post that others like. */
 async function stage(t) {
   const world = await World.start(t)
   const [ours, ref] = await Promise.all([Server.start(world, '.ours.test'), Reference.start(world, '.ref.test')])
   const bob = await ref.signUp('bob')
-  const bobs = await bob.post({ text: 'hello' })
-  const alice = await ref.signUp('alice')
-  await fill(alice, bobs)
-  const content = await contentOf(alice)
-  const followRef = new Follower(t, world, ref)
-  // With the keys of the new server, what was signed before cannot be verified.
-  const told = await followRef.of(alice.assertDid, content.records.length + 3)
-  return { world, ours, ref, alice, bobs, content, told, followOurs: new Follower(t, world, ours), followRef }
+  const liked = await bob.post({ text: 'hello' })
+  return { world, ours, ref, liked, followOurs: new Follower(t, world, ours), followRef: new Follower(t, world, ref) }
+}
+
+/** An account that has a bit of everything, all of which the server's consumer has seen. */
+async function settled(s, server, follower, name) {
+  const agent = await server.signUp(name)
+  await fill(agent, s.liked)
+  const content = await contentOf(agent)
+  // With the keys of the new server, what was signed before could not be verified.
+  const told = await follower.of(agent.assertDid, content.records.length + 3)
+  return { agent, content, told }
 }
 
 async function fill(agent, liked) {
@@ -48,7 +52,7 @@ async function fill(agent, liked) {
       embed: { $type: 'app.bsky.embed.images', images: [{ image, alt: `number ${n}`, aspectRatio: { width: 1, height: 1 } }] },
     })
   }
-  for (let n = 0; n < 110; n++) await agent.post({ text: `post ${n}` })
+  for (let n = 0; n < 105; n++) await agent.post({ text: `post ${n}` })
   await agent.like(liked.uri, liked.cid)
   await agent.repost(liked.uri, liked.cid)
   await agent.follow(liked.uri.split('/')[2])
@@ -80,10 +84,17 @@ async function activation(agent, handle) {
   return ['account active', `identity ${handle}`, `sync ${data.rev} ${data.cid}`]
 }
 
-test('from the reference server and back', async (t) => {
+test('accounts move', async (t) => {
   const s = await stage(t)
-  const { world, ours, ref, alice, told, followOurs, followRef } = s
-  let { content } = s
+  await t.test('from the reference server and back', (t) => thereAndBack(t, s))
+  await t.test('from ours to an account that is new', () => toTheReference(s))
+  await t.test('by the command of our server', () => byCommand(s))
+})
+
+async function thereAndBack(t, s) {
+  const { world, ours, ref, followOurs, followRef } = s
+  const { agent: alice, told, ...had } = await settled(s, ref, followRef, 'alice')
+  let { content } = had
   const did = alice.assertDid
   const own = await Secp256k1Keypair.create()
   const { data: phone } = await alice.com.atproto.server.createAppPassword({ name: 'phone' })
@@ -161,43 +172,42 @@ test('from the reference server and back', async (t) => {
     await ref.agent().login({ identifier: 'alice.ref.test', password: phone.password })
     await fails(ours.agent().com.atproto.sync.getRepo({ did }), 400, ComAtprotoSyncGetRepo.RepoDeactivatedError)
   })
+}
 
-  await t.test('from ours to an account that is new', async () => {
-    const carol = await ours.signUp('carol')
-    await fill(carol, s.bobs)
-    const want = await contentOf(carol)
-    await followOurs.of(carol.assertDid, want.records.length + 3)
-    const there = await openAccount(carol, ref, { handle: 'carol.ref.test', email: 'carol@example.com', password: passwordOf('carol') })
-    await copyRepo(carol, there)
-    assert.equal((await copyBlobs(carol, there)).length, want.blobs.length)
-    await copyPreferences(carol, there)
-    await moveIdentity(carol, ours, there, 'carol@example.com')
-    await there.com.atproto.server.activateAccount()
-    await carol.com.atproto.server.deactivateAccount({})
-    await followOurs.endsWith(carol.assertDid, ['account deactivated'])
-    await followRef.endsWith(carol.assertDid, await activation(there, 'carol.ref.test'))
-    const { uri } = await there.post({ text: 'there' })
-    await there.deletePost(uri)
-    await livesAt(s, there, ref, 'carol.ref.test', want)
-  })
-})
+async function toTheReference(s) {
+  const { ours, ref, followOurs, followRef } = s
+  const { agent: carol, content } = await settled(s, ours, followOurs, 'carol')
+  const there = await openAccount(carol, ref, { handle: 'carol.ref.test', email: 'carol@example.com', password: passwordOf('carol') })
+  await copyRepo(carol, there)
+  assert.equal((await copyBlobs(carol, there)).length, content.blobs.length)
+  await copyPreferences(carol, there)
+  await moveIdentity(carol, ours, there, 'carol@example.com')
+  await there.com.atproto.server.activateAccount()
+  await carol.com.atproto.server.deactivateAccount({})
+  await followOurs.endsWith(carol.assertDid, ['account deactivated'])
+  await followRef.endsWith(carol.assertDid, await activation(there, 'carol.ref.test'))
+  const { uri } = await there.post({ text: 'there' })
+  await there.deletePost(uri)
+  await livesAt(s, there, ref, 'carol.ref.test', content)
+}
 
-test('by the command of our server', async (t) => {
-  const s = await stage(t)
-  const { ours, ref, alice, content, followOurs, followRef } = s
-  const output = await moveIn(ours, alice.assertDid, async (question) => {
-    if (question.startsWith('Password of')) return passwordOf('alice')
+async function byCommand(s) {
+  const { ours, ref, followOurs, followRef } = s
+  const { agent: dora, content } = await settled(s, ref, followRef, 'dora')
+  const did = dora.assertDid
+  const output = await moveIn(ours, did, async (question) => {
+    if (question.startsWith('Password of')) return passwordOf('dora')
     assert.match(question, /^Code that/)
-    return ref.mailCode('alice@example.com')
+    return ref.mailCode('dora@example.com')
   })
   const [, password] = output.match(/password\s+(\S+)/)
-  const there = await signIn(ours, 'alice.ours.test', password)
-  assert.equal(there.assertDid, alice.assertDid)
-  await livesAt(s, there, ours, 'alice.ours.test', content)
-  await followOurs.endsWith(there.assertDid, await activation(there, 'alice.ours.test'))
-  await followRef.endsWith(there.assertDid, ['account deactivated'])
-  await fails(ref.agent().com.atproto.sync.getRepo({ did: there.assertDid }), 400, ComAtprotoSyncGetRepo.RepoDeactivatedError)
-})
+  const there = await signIn(ours, 'dora.ours.test', password)
+  assert.equal(there.assertDid, did)
+  await livesAt(s, there, ours, 'dora.ours.test', content)
+  await followOurs.endsWith(did, await activation(there, 'dora.ours.test'))
+  await followRef.endsWith(did, ['account deactivated'])
+  await fails(ref.agent().com.atproto.sync.getRepo({ did }), 400, ComAtprotoSyncGetRepo.RepoDeactivatedError)
+}
 
 /** Runs "account move-in", types an answer to each question and returns what was printed. */
 async function moveIn(server, did, answer) {

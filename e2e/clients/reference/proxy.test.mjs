@@ -95,6 +95,7 @@ test('calls by way of both servers', async (t) => {
     Server.start(world, '.ours.test', view),
     Reference.start(world, '.ref.test', view),
   ])
+  await t.test('to a service of ours', () => ourService(t, world, servers))
   const members = []
   for (const server of servers) members.push(new Member(server, await server.signUp('alice')))
   const proxy = `${upstream.did}#example`
@@ -226,14 +227,12 @@ async function claims(world, headers) {
   return { header: parse(head), iss, aud, lxm, lifetime: exp - iat }
 }
 
-test('members of both servers at a service of ours', async (t) => {
-  const world = await World.start(t)
+async function ourService(t, world, servers) {
   const service = await Tool.start('service', '-plc', world.plcUrl)
   t.after(() => service.stop())
   const did = `did:web:localhost%3A${new URL(service.url).port}`
-  const [ours, ref] = await Promise.all([Server.start(world, '.ours.test'), Reference.start(world, '.ref.test')])
-  for (const server of [ours, ref]) {
-    const agent = await server.signUp('alice')
+  for (const server of servers) {
+    const agent = await server.signUp('bob')
     const through = (path, init, id = 'example') => agent.withProxy(id, did).fetchHandler(`/xrpc/${path}`, init ?? {})
     const who = await through('com.example.who')
     assert.deepEqual([who.status, await who.json()], [200, { did: agent.assertDid, kind: 'service' }])
@@ -263,4 +262,5 @@ test('members of both servers at a service of ours', async (t) => {
     assert.equal((await direct('com.example.say', say)).status, 200)
     assert.equal((await direct('com.example.say', say)).status, 401)
   }
-})
+
+}
