@@ -171,7 +171,7 @@ func (t tracer) traceCall(ctx context.Context, nsid string, known bool) (context
 		sp.set(slog.Int(attrStatus, served.Status))
 		sp.setString(attrError, served.Error)
 		failure := ""
-		if served.Status == 0 || served.Status >= http.StatusInternalServerError {
+		if served.Status == 0 || served.Status >= http.StatusInternalServerError && served.Status != http.StatusNotImplemented {
 			failure = served.Error
 		}
 		sp.to.End(failure)

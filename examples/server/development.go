@@ -23,7 +23,7 @@ func greet(w io.Writer, set *settings, made []string) {
 	fmt.Fprintf(w, `  address   %[1]s
   handles   NAME%[2]s, no invite code needed
   mail      is not sent, but shown in this log
-  admin     the password is in %[3]s
+  admin     %[1]s/admin, the password is in %[3]s
   PLC       %[1]s is also the PLC directory of its accounts: name it to tools that resolve DIDs
   data      %[4]s (to start anew, stop the server and delete the folder)
 
