@@ -81,8 +81,9 @@ func (s *Server) renew(ctx context.Context, c *xrpc.Caller) (*xrpc.Caller, error
 	case own && kind == xrpc.KindOAuth:
 		return s.renewOAuth(ctx, c, cred)
 	}
-	return c, s.store.View(ctx, func(tx storage.Tx) error {
-		a, err := tx.Account(c.Account)
+	var a storage.Account
+	err := s.store.View(ctx, func(tx storage.Tx) (err error) {
+		a, err = tx.Account(c.Account)
 		there := err == nil && !a.Pending
 		switch {
 		case err != nil && !errors.Is(err, storage.ErrNotFound):
@@ -102,6 +103,14 @@ func (s *Server) renew(ctx context.Context, c *xrpc.Caller) (*xrpc.Caller, error
 		}
 		return nil
 	})
+	if err != nil || !own || kind == xrpc.KindService {
+		return c, err
+	}
+	// Rules look at the account of now.
+	renewed, detail := *c, *cred
+	detail.account = &a
+	renewed.Detail = &detail
+	return &renewed, nil
 }
 
 // sessionLasts returns the client's error if the session of a token has ended.

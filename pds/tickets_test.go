@@ -132,10 +132,9 @@ func checkCutTime(t *testing.T, began time.Time) {
 
 func TestTicketOpensOneStream(t *testing.T) {
 	t.Parallel()
-	var log bytes.Buffer
-	var mu sync.Mutex
+	log := make(lines, 1000)
 	srv := pdstest.New(t, func(c *pds.Config) {
-		c.Logger = slog.New(slog.NewTextHandler(lockedWriter{&mu, &log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		c.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	})
 	chat(srv.Server)
 	alice := srv.CreateAccount("alice")
@@ -171,22 +170,24 @@ func TestTicketOpensOneStream(t *testing.T) {
 		}
 		return err
 	}))
-	mu.Lock()
-	defer mu.Unlock()
-	if !strings.Contains(log.String(), chatNSID) || strings.Contains(log.String(), secret) {
-		t.Errorf("the log: %s", log.String())
+	for line := ""; !strings.Contains(line, "method="+chatNSID); {
+		select {
+		case line = <-log:
+		case <-time.After(20 * time.Second):
+			t.Fatal("the stream is not in the log")
+		}
+		if strings.Contains(line, secret) {
+			t.Errorf("the log has the ticket: %s", line)
+		}
 	}
 }
 
-type lockedWriter struct {
-	mu *sync.Mutex
-	w  *bytes.Buffer
-}
+// lines takes what is logged.
+type lines chan string
 
-func (l lockedWriter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(p)
+func (l lines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
 }
 
 func TestTicketIsUsedOnce(t *testing.T) {
@@ -386,6 +387,32 @@ func TestTicketSurvivesRefresh(t *testing.T) {
 	srv.Recheck(alice.DID)
 	ok(t, post(t, srv, "com.atproto.server.deleteSession", "Bearer "+alice.Refresh, nil, nil))
 	l.cut("ExpiredToken") // and not before
+}
+
+// A rule that looks at the account sees the one of now.
+func TestStreamOfDeactivatedAccount(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t)
+	chat(srv.Server)
+	srv.Replace(xrpc.Subscription(chatNSID, srv.OwnMethodRule(), func(ctx context.Context, _ *xrpc.None, s *xrpc.Stream) error {
+		if err := s.Send(ctx, "#who", whoMessage{}); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return nil
+	}))
+	alice := srv.CreateAccount("alice")
+	auth := "Bearer " + alice.Access
+	ticket, err := getTicket(t, srv, auth)
+	ok(t, err)
+	unused, err := getTicket(t, srv, auth)
+	ok(t, err)
+	open := []*listener{withTicket(t, srv, ticket).hears(), listen(t, srv, chatNSID, http.Header{"Authorization": {auth}}, "xrpc.v1.json").hears()}
+	alice.Post("com.atproto.server.deactivateAccount", map[string]any{}, nil)
+	for _, l := range open {
+		l.cut("AccountDeactivated")
+	}
+	withTicket(t, srv, unused).cut("AccountDeactivated")
 }
 
 // A ticket that was not used is good after a restart.
