@@ -122,7 +122,11 @@ func (s *Server) observe(ctx context.Context, named namedObserver) {
 	signals := s.store.Watch(ctx)
 	pause := observerFirstPause
 	for ctx.Err() == nil {
+		before := o.seq
 		more, err := o.batch(ctx)
+		if o.seq != before { // it has got on: this is a new failure, if it is one
+			pause = observerFirstPause
+		}
 		if err != nil && ctx.Err() == nil {
 			s.log.ErrorContext(ctx, "observer failed", "observer", o.name, "error", err, "pause", pause)
 			sleep(ctx, pause)
