@@ -327,10 +327,14 @@ func (s *scan) metrics() {
 	s.out.add("metrics", "", w.Body.String())
 }
 
-// rest notes what the server has sent elsewhere: to its log and to the app view.
+// rest notes what the server has sent elsewhere: to its log, to where traces go,
+// and to the app view.
 func (s *scan) rest() {
 	for _, line := range s.log.lines() {
 		s.out.add("log", "", line)
+	}
+	for _, line := range s.trace.lines() {
+		s.out.add("trace", "", line)
 	}
 	s.view.mu.Lock()
 	defer s.view.mu.Unlock()

@@ -2,14 +2,19 @@ package pds_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/pdskit/pdskit/pds"
 )
 
 // output is something that others than its owner get to see.
@@ -156,6 +161,23 @@ func (l *logLines) lines() (out []string) {
 	}
 	return out
 }
+
+// Start, Inject and the methods of the span let log lines trace a server: each
+// span is one when it ends.
+func (l *logLines) Start(ctx context.Context, kind pds.SpanKind, name string) (context.Context, pds.Span) {
+	return ctx, &lineSpan{l, fmt.Sprint("span ", kind, " ", name)}
+}
+
+func (l *logLines) Inject(context.Context, http.Header) {}
+
+type lineSpan struct {
+	lines *logLines
+	text  string
+}
+
+func (s *lineSpan) Set(attr slog.Attr) { s.text += " " + attr.String() }
+
+func (s *lineSpan) End(failure string) { fmt.Fprintln(s.lines, s.text, failure) }
 
 // mark is a text that stands nowhere else.
 func mark(what string, n int) string { return fmt.Sprintf("mark%02d%s", n, what) }

@@ -36,7 +36,7 @@ const openNSID = "com.example." + openMark
 type village struct {
 	*house
 	view         *fakeService
-	log          *logLines
+	log, trace   *logLines
 	registry     *prometheus.Registry
 	alice, carol *pdstest.Account // a member, and somebody else
 	bob          *pdstest.Account // a member with an account elsewhere
@@ -74,11 +74,11 @@ func (v *village) see(x any, err error) {
 
 func newVillage(t *testing.T) *village {
 	t.Helper()
-	v := &village{view: newService(t, answering(200, "application/json", "{}")), log: new(logLines), registry: prometheus.NewRegistry()}
+	v := &village{view: newService(t, answering(200, "application/json", "{}")), log: new(logLines), trace: new(logLines), registry: prometheus.NewRegistry()}
 	m := metrics.New()
 	v.house, v.group = newOpenHouse(t, nil, withAppView(v.view), func(c *pds.Config) {
 		c.Logger = slog.New(slog.NewTextHandler(v.log, &slog.HandlerOptions{Level: slog.LevelDebug, AddSource: true}))
-		c.OnServed = m.OnServed
+		c.OnServed, c.Tracer = m.OnServed, v.trace
 		c.Info.Name = openMark
 		c.Policy = pds.PolicyFunc(keepLedger)
 		c.SignInAlerts = true
@@ -179,10 +179,10 @@ func (v *village) plantActs() {
 		v.see(v.Acts(v.t.Context(), v.group.DID, pds.ActQuery{Refused: refused}))
 	}
 	// Whose acts they are may be said of nobody: where the group is shown, no
-	// member is. A log names who calls.
+	// member is. Logs and traces name who calls.
 	aboutGroup := func(o output) bool { return shows(o.text+o.what, string(v.group.DID)) }
 	v.secrets = append(v.secrets,
-		secret{"a member who acts, from elsewhere", string(v.bob.DID), func(o output) bool { return o.sink == "log" && !aboutGroup(o) }},
+		secret{"a member who acts, from elsewhere", string(v.bob.DID), func(o output) bool { return (o.sink == "log" || o.sink == "trace") && !aboutGroup(o) }},
 		secret{"a member who acts", string(v.alice.DID), func(o output) bool { return !aboutGroup(o) || strings.Contains(o.what, listRepos) }},
 	)
 }
@@ -345,6 +345,7 @@ func TestNothingLeaks(t *testing.T) {
 		{"directory", "", did},
 		{"metrics", "", openNSID},
 		{"log", "", openNSID},
+		{"trace", "", openNSID},
 		{"app view", "", did},
 	} {
 		out.wantIn(t, c.sink, c.what, c.text)

@@ -72,7 +72,6 @@ const (
 	attrHost    = "server.address"
 	attrError   = "error.type"
 	attrAccount = "pdskit.account"
-	attrActor   = "pdskit.actor"
 	attrJob     = "pdskit.job.kind"
 	attrAttempt = "pdskit.job.attempt"
 	attrTask    = "pdskit.task"
@@ -164,9 +163,6 @@ func (t tracer) traceCall(ctx context.Context, nsid string, known bool) (context
 	return traced, func(served xrpc.Served) {
 		if c := xrpc.CallerFrom(ctx); c != nil {
 			sp.setString(attrAccount, string(c.Account))
-			if c.Actor != c.Account {
-				sp.setString(attrActor, string(c.Actor))
-			}
 		}
 		sp.set(slog.Int(attrStatus, served.Status))
 		sp.setString(attrError, served.Error)
