@@ -17,25 +17,25 @@ import (
 const MaxMessageBytes = 64 << 10
 
 // Entry is one place in the sequence of a topic: a message, or the notice that
-// one was redacted.
+// one was redacted. As JSON its fields have the names of [Event.AppendJSON].
 type Entry struct {
-	Seq int64 // 1 for the first of a topic, without holes
+	Seq int64 `json:"seq"` // 1 for the first of a topic, without holes
 
 	// Time is when it was published, to the millisecond. It never goes back
 	// within a topic.
-	Time time.Time
+	Time time.Time `json:"time"`
 
 	// Data is what was published: a JSON object of atproto's data model, so
 	// without fractions. Nil for a redacted message and for a notice. It must
 	// not be changed.
-	Data json.RawMessage
+	Data json.RawMessage `json:"data,omitempty"`
 
 	// Redacted says that the message's data is gone.
-	Redacted bool
+	Redacted bool `json:"redacted,omitempty"`
 
 	// Redacts, if not zero, is the number of the message that this notice is
 	// about.
-	Redacts int64
+	Redacts int64 `json:"redacts,omitempty"`
 }
 
 // storedEntry is the value of an entry's document.

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/pdskit/pdskit/identity"
 	"github.com/pdskit/pdskit/live"
 	"github.com/pdskit/pdskit/pds"
@@ -31,7 +33,8 @@ func TestOwnMethodRule(t *testing.T) {
 	who := func(ctx context.Context, _ *struct{}) (*struct{ DID string }, error) {
 		return &struct{ DID string }{string(xrpc.CallerFrom(ctx).Actor)}, nil
 	}
-	h.Handle(xrpc.Query(ask, h.OwnMethodRule(), who), xrpc.Procedure(tell, h.OwnMethodRule(), who))
+	h.Handle(xrpc.Query(ask, h.OwnMethodRule(), who), xrpc.Procedure(tell, h.OwnMethodRule(), who), h.TicketMethod(ticketNSID))
+	h.Handle(xrpc.Subscription(chatNSID, h.OwnMethodRule(), func(context.Context, *xrpc.None, *xrpc.Stream) error { return nil }))
 	alice, bob := h.CreateAccount("alice"), h.Another().CreateAccount("bob")
 
 	auth := "Bearer " + alice.Access
@@ -64,6 +67,19 @@ func TestOwnMethodRule(t *testing.T) {
 			ok(t, err)
 		} else {
 			wantError(t, err, 401, want)
+		}
+	}
+
+	// By tickets of all of these, but not of an app password.
+	for auth, want := range map[string]string{auth: "", h.serviceToken(bob, ticketNSID): "", "Bearer " + byApp.AccessJwt: "ActorNotPermitted"} {
+		ticket, err := getTicket(t, h.PDS, auth)
+		ok(t, err)
+		conn, _, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(h.URL, "http")+"/xrpc/"+chatNSID, &websocket.DialOptions{
+			Subprotocols: []string{"xrpc.v1.json", ticket.Subprotocol},
+		})
+		ok(t, err)
+		if _, frame, err := conn.Read(t.Context()); want == "" && websocket.CloseStatus(err) != websocket.StatusNormalClosure || !strings.Contains(string(frame), want) {
+			t.Errorf("a ticket, want %q: %s %v", want, frame, err)
 		}
 	}
 
