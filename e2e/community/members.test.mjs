@@ -47,7 +47,7 @@ test('a community across servers', async (t) => {
 
   await t.test('in a private room', async () => {
     const { id } = (await bob.call('uploadPicture', { community, room: plans }, picture)).data
-    await bob.post('sendMessage', { community, room: plans, text: 'Between us', picture: { id, alt: 'A plan' } })
+    await bob.post('sendMessage', { community, room: plans, text: 'Between us', picture: id, alt: 'A plan' })
     await alice.post('sendMessage', { community, room: plans, text: 'And nobody else' })
     await until('he hears her', () => his.said().includes('And nobody else'))
     const { rooms } = await alice.get('getCommunity', { community })

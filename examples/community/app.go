@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"embed"
 	"errors"
 	"io/fs"
@@ -34,15 +35,12 @@ const serviceName = "community"
 
 // Limits, besides those in the lexicons.
 const (
-	maxRooms        = 100 // of a community
-	maxParticipants = 500 // of a private room
+	maxRooms        = 90  // of a community: a ban changes two documents of each in one transaction
+	maxParticipants = 200 // of a private room
 	maxMemberships  = 100 // of one person
 	maxPictureBytes = 2 << 20
-	keptNotices     = 100
 	inviteLife      = 7 * 24 * time.Hour // unless the invite says otherwise
 )
-
-var foundingLimit = xrpc.Limit{Points: 10, Window: 24 * time.Hour, Key: xrpc.ByAccount}
 
 //go:embed lexicons/*.json
 var lexiconFiles embed.FS
@@ -59,17 +57,15 @@ type app struct {
 // configure prepares the configuration of the PDS.
 func configure(cfg *pds.Config, pictures storage.BlobStore) (*app, error) {
 	a := &app{service: cfg.ServiceDID, domain: cfg.HandleDomains[0], pictures: pictures, grants: map[role]*scope.Set{}}
-	for _, r := range ranks {
-		var err error
-		if a.grants[r], err = scope.Parse(r.scopes(a.audience())); err != nil {
-			return nil, err
-		}
-	}
 	cfg.Catalog = lexicons.New()
 	files, err := fs.Glob(lexiconFiles, "lexicons/*.json")
 	for _, name := range files {
 		schema, readErr := lexiconFiles.ReadFile(name)
 		err = errors.Join(err, readErr, cfg.Catalog.Add(schema))
+	}
+	for _, r := range ranks {
+		set, parseErr := scope.Parse(r.scopes(a.audience()))
+		a.grants[r], err = set, errors.Join(err, parseErr)
 	}
 	cfg.Policy, cfg.Delegation = a, a
 	cfg.DocumentServices = map[string]identity.Service{serviceName: {Type: "CommunityService", Endpoint: cfg.PublicURL}}
@@ -86,34 +82,33 @@ func (a *app) register(srv *pds.Server) {
 	rule := srv.OwnMethodRule()
 	srv.Handle(
 		// For everybody.
-		xrpc.Procedure(namespace+"createCommunity", rule, a.createCommunity).WithLimits(foundingLimit),
+		xrpc.Procedure(namespace+"createCommunity", rule, a.createCommunity).WithLimits(xrpc.Limit{Points: 10, Window: 24 * time.Hour, Key: xrpc.ByAccount}),
 		xrpc.Query(namespace+"listCommunities", rule, a.listCommunities),
 		xrpc.Procedure(namespace+"acceptInvite", rule, a.acceptInvite),
 
 		// For members, as far as their role goes.
-		query(a, "getCommunity", (*call).getCommunity),
-		query(a, "listMembers", (*call).listMembers),
-		query(a, "getHistory", (*call).getHistory),
-		query(a, "listActs", (*call).listActs),
-		procedure(a, "createInvite", (*call).createInvite),
-		procedure(a, "setRole", (*call).setRole),
-		procedure(a, "leaveCommunity", (*call).leaveCommunity),
-		procedure(a, "banMember", (*call).banMember),
-		procedure(a, "unbanMember", (*call).unbanMember),
-		procedure(a, "deleteCommunity", (*call).deleteCommunity),
-		procedure(a, "createRoom", (*call).createRoom),
-		procedure(a, "changeRoom", (*call).changeRoom),
-		procedure(a, "markRead", (*call).markRead),
-		procedure(a, "sendMessage", (*call).sendMessage),
-		procedure(a, "editMessage", (*call).editMessage),
-		procedure(a, "deleteMessage", (*call).deleteMessage),
-		procedure(a, "reactTo", (*call).reactTo),
+		a.query("getCommunity", (*call).getCommunity),
+		a.query("listMembers", (*call).listMembers),
+		a.query("getHistory", (*call).getHistory),
+		a.query("listActs", (*call).listActs),
+		a.procedure("createInvite", (*call).createInvite),
+		a.procedure("setRole", (*call).setRole),
+		a.procedure("leaveCommunity", (*call).leaveCommunity),
+		a.procedure("banMember", (*call).banMember),
+		a.procedure("unbanMember", (*call).unbanMember),
+		a.procedure("deleteCommunity", (*call).deleteCommunity),
+		a.procedure("createRoom", (*call).createRoom),
+		a.procedure("changeRoom", (*call).changeRoom),
+		a.procedure("markRead", (*call).markRead),
+		a.procedure("sendMessage", (*call).sendMessage),
+		a.procedure("editMessage", (*call).editMessage),
+		a.procedure("deleteMessage", (*call).deleteMessage),
+		a.procedure("reactTo", (*call).reactTo),
 		xrpc.ProcedureBody(namespace+"uploadPicture", rule, a.uploadPicture).WithMaxBody(maxPictureBytes),
 		xrpc.QueryBody(namespace+"getPicture", rule, a.getPicture),
 		xrpc.Subscription(namespace+"watch", rule, a.watch),
 		srv.TicketMethod(namespace+"getTicket"), // for watch, in browsers
 	)
-	srv.HandleJobs(pds.JobHandler{Kind: jobSettle, Run: a.settle})
-	srv.HandleJobs(pds.JobHandler{Kind: jobDropPicture, Run: a.dropPicture})
+	srv.HandleJobs(pds.JobHandler{Kind: jobDropPicture, Run: func(ctx context.Context, j pds.Job) error { return a.pictures.Delete(ctx, j.Name) }})
 	srv.Observe(namespace+"pictures", a.forgetPictures)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
+	"github.com/pdskit/pdskit/live"
 	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/pds/pdstest"
 	"github.com/pdskit/pdskit/storage/blobs"
@@ -27,13 +28,19 @@ type town struct {
 	owner     *person
 }
 
+// What some methods answer.
+type (
+	communityPage struct{ Rooms []roomView }
+	logPage       struct{ Entries []live.Entry }
+	actPage       struct{ Acts []pds.Act }
+	memberPage    struct{ Members []memberView }
+)
+
 // person is somebody who calls methods through the own server, wherever that is.
 type person struct {
 	*pdstest.Account
 	town *town
 }
-
-type object = map[string]any
 
 func newTown(t *testing.T, adjust ...func(*pds.Config)) *town {
 	t.Helper()
@@ -168,7 +175,7 @@ func (p *person) history(room string, page int) []string {
 	reactions := map[string][]string{}
 	before := ""
 	for {
-		var out getHistoryOutput
+		var out logPage
 		params := []string{"room", room, "limit", fmt.Sprint(page)}
 		if before != "" {
 			params = append(params, "before", before)

@@ -64,7 +64,7 @@ func main() {
 	cfg.Directory = must(identity.NewResolver(identity.ResolverConfig{PLC: plc, AllowPrivate: cfg.DevMode}))
 	cfg.Logger = slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	cfg.Limiter = xrpc.NewMemoryLimiter(nil, 100_000)
-	cfg.Middleware = must(webClient(*web, *address, cfg.ServiceDID))
+	cfg.Middleware = webClient(*web, *address, cfg.ServiceDID)
 	a := must(configure(&cfg, pictures))
 	srv := must(pds.New(cfg))
 	a.register(srv)

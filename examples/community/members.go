@@ -4,8 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
+	"errors"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -22,99 +21,76 @@ type invite struct {
 	By   syntax.DID `json:"by"`
 }
 
-func inviteKey(community syntax.DID, code string) pds.DocumentKey {
-	sum := sha256.Sum256([]byte(code))
-	return pds.DocumentKey{Kind: namespace + "invite", Owner: community, Key: hex.EncodeToString(sum[:])}
-}
-
-type codeOutput struct {
-	Code string `json:"code"`
-}
-
 // createInvite makes an invite for a role below that of the caller.
-func (c *call) createInvite() (*codeOutput, error) {
+func (c *call) createInvite() error {
 	inv := invite{cmp.Or(c.in.Role, member), cmp.Or(c.in.Uses, 1), c.who}
 	if inv.Role.rank() >= c.role.rank() {
-		return nil, errRoleTooLow
+		return errRoleTooLow
 	}
 	code, life := rand.Text(), cmp.Or(time.Duration(c.in.Hours)*time.Hour, inviteLife)
-	return &codeOutput{code}, putUntil(c.State, inviteKey(c.community, code), time.Now().Add(life), inv)
-}
-
-type acceptInviteInput struct {
-	Community syntax.DID `json:"community"`
-	Code      string     `json:"code"`
+	c.out = object{"code": code}
+	return c.PutJSONUntil(inviteKey(c.community, code), time.Now().Add(life), inv)
 }
 
 // acceptInvite makes the caller a member. Of several who accept the last use of an
 // invite at the same time one wins: the others run again, and do not find it.
-func (a *app) acceptInvite(ctx context.Context, in *acceptInviteInput) (out *communityView, err error) {
+func (a *app) acceptInvite(ctx context.Context, in *input) (out *communityView, err error) {
 	who := xrpc.CallerFrom(ctx).Actor
 	err = a.srv.Update(ctx, func(st *pds.State) error {
-		_, banned, banErr := get[ban](st, banKey(in.Community, who))
-		_, already, memberErr := get[membership](st, memberKey(in.Community, who))
+		_, banned, banErr := pds.GetJSON[standing](st, banKey(in.Community, who))
+		_, already, memberErr := pds.GetJSON[standing](st, memberKey(in.Community, who))
 		k := inviteKey(in.Community, in.Code)
-		inv, found, invErr := get[invite](st, k)
-		switch err := first(banErr, memberErr, invErr); {
-		case err != nil:
-			return err
+		d, err := st.Get(k)
+		switch {
+		case errors.Join(banErr, memberErr) != nil:
+			return errors.Join(banErr, memberErr)
 		case banned:
-			return errBanned
+			return xrpc.NewError(403, "Banned", "You are banned from this community")
 		case already:
-			return errAlreadyAMember
-		case !found:
-			return errInviteNotFound
+			return xrpc.NewError(409, "AlreadyAMember", "You are a member of this community")
+		case errors.Is(err, storage.ErrNotFound):
+			return xrpc.NewError(404, "InviteNotFound", "This invite is used up, too old, or there never was one")
+		}
+		var inv invite
+		if err = errors.Join(err, d.JSON(&inv)); err != nil {
+			return err
 		}
 		if inv.Left--; inv.Left > 0 {
-			d, err := st.Get(k)
-			err = first(err, putUntil(st, k, d.Expires, inv))
-			if err != nil {
-				return err
-			}
-		} else if err := st.Delete(k); err != nil {
-			return err
+			err = st.PutJSONUntil(k, d.Expires, inv)
+		} else {
+			err = st.Delete(k)
 		}
-		doc, _, err := get[community](st, communityKey(in.Community))
+		doc, _, docErr := pds.GetJSON[community](st, communityKey(in.Community))
 		out = &communityView{in.Community, doc, inv.Role}
-		return first(err, admit(st, in.Community, who, inv.Role))
+		return errors.Join(err, docErr, a.admit(ctx, st, in.Community, who, inv.Role))
 	})
 	return out, err
 }
 
-// first returns the first error that is one.
-func first(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // admit makes somebody a member.
-func admit(st *pds.State, community, did syntax.DID, r role) error {
-	others, err := communitiesOf(st, did)
+func (a *app) admit(ctx context.Context, st *pds.State, community, did syntax.DID, r role) error {
+	others, err := a.Groups(ctx, st, did)
 	if len(others) >= maxMemberships {
-		return errTooManyGroups
+		return errTooMany
 	}
-	return first(err,
-		st.PutJSON(memberKey(community, did), membership{r, now()}),
-		st.PutJSON(memberOfKey(did, community), none{}),
+	return errors.Join(err,
+		st.PutJSON(memberKey(community, did), standing{Role: r, Since: now()}),
+		st.PutJSON(memberOfKey(did, community), object{}),
 		notice(st, community),
 	)
 }
 
 // dismiss ends a membership with all that hangs on it, and cuts the streams of the
 // former member. Sessions as the community end as well, see Grant.
-func (c *call) dismiss(did syntax.DID) (*none, error) {
-	rooms, err := listRooms(c.State, c.community)
+func (c *call) dismiss(did syntax.DID) error {
+	rooms, err := scan[*room](c.State, roomKey(c.community, ""), maxRooms)
 	for id, r := range rooms {
-		err = first(err, c.Delete(readKey(c.community, did, id)))
+		err = errors.Join(err, c.Delete(readKey(c.community, did, id)))
 		if r.without(did) {
-			err = first(err, c.PutJSON(roomKey(c.community, id), r))
+			err = errors.Join(err, c.PutJSON(roomKey(c.community, id), r))
 		}
 	}
-	return &none{}, first(err,
+	return errors.Join(err,
 		c.Delete(memberKey(c.community, did)),
 		c.Delete(memberOfKey(did, c.community)),
 		c.Recheck(did),
@@ -123,20 +99,20 @@ func (c *call) dismiss(did syntax.DID) (*none, error) {
 }
 
 // leaveCommunity ends the caller's own membership.
-func (c *call) leaveCommunity() (*none, error) {
+func (c *call) leaveCommunity() error {
 	if c.role == owner {
-		return nil, errOwnerStays
+		return xrpc.NewError(400, "OwnerStays", "Make somebody else the owner first")
 	}
 	return c.dismiss(c.who)
 }
 
 // below returns a member whose role is below that of the caller.
-func (c *call) below(did syntax.DID) (membership, error) {
-	m, found, err := get[membership](c.State, memberKey(c.community, did))
-	if err == nil && !found {
+func (c *call) below(did syntax.DID) (standing, error) {
+	m, found, err := pds.GetJSON[standing](c.State, memberKey(c.community, did))
+	switch {
+	case err == nil && !found:
 		err = errNotAMember
-	}
-	if err == nil && m.Role.rank() >= c.role.rank() {
+	case err == nil && m.Role.rank() >= c.role.rank():
 		err = errRoleTooLow
 	}
 	return m, err
@@ -144,72 +120,50 @@ func (c *call) below(did syntax.DID) (membership, error) {
 
 // setRole changes the role of another member. It counts at the member's next
 // request. Who makes somebody else the owner is a moderator from then on.
-func (c *call) setRole() (*none, error) {
+func (c *call) setRole() error {
 	m, err := c.below(c.in.Member)
 	m.Role = c.in.Role
-	err = first(err, c.PutJSON(memberKey(c.community, c.in.Member), m))
+	err = errors.Join(err, c.PutJSON(memberKey(c.community, c.in.Member), m))
 	if m.Role == owner {
-		doc, _, getErr := get[community](c.State, communityKey(c.community))
+		doc, _, getErr := pds.GetJSON[community](c.State, communityKey(c.community))
 		doc.Owner = c.in.Member
-		err = first(err, getErr, c.PutJSON(communityKey(c.community), doc), c.PutJSON(memberKey(c.community, c.who), membership{moderator, now()}))
+		err = errors.Join(err, getErr, c.PutJSON(communityKey(c.community), doc), c.PutJSON(memberKey(c.community, c.who), standing{Role: moderator, Since: now()}))
 	}
-	return &none{}, first(err, notice(c.State, c.community))
-}
-
-// ban is the document of a ban.
-type ban struct {
-	By     syntax.DID `json:"by"`
-	Reason string     `json:"reason,omitempty"`
-	At     string     `json:"at"`
-}
-
-func banKey(community, did syntax.DID) pds.DocumentKey {
-	return pds.DocumentKey{Kind: namespace + "ban", Owner: community, Key: string(did)}
+	return errors.Join(err, notice(c.State, c.community))
 }
 
 // banMember ends a membership, and refuses further invites.
-func (c *call) banMember() (*none, error) {
+func (c *call) banMember() error {
 	_, err := c.below(c.in.Member)
-	if err = first(err, c.PutJSON(banKey(c.community, c.in.Member), ban{c.who, c.in.Reason, now()})); err != nil {
-		return nil, err
+	if err = errors.Join(err, c.PutJSON(banKey(c.community, c.in.Member), standing{Since: now(), By: c.who, Reason: c.in.Reason})); err != nil {
+		return err
 	}
 	return c.dismiss(c.in.Member)
 }
 
 // unbanMember lets somebody accept invites again.
-func (c *call) unbanMember() (*none, error) {
-	return &none{}, c.Delete(banKey(c.community, c.in.Member))
-}
+func (c *call) unbanMember() error { return c.Delete(banKey(c.community, c.in.Member)) }
 
-// memberView is the document of a member, or of a ban.
 type memberView struct {
 	Member syntax.DID `json:"member"`
-	Role   role       `json:"role,omitempty"`
-	Joined string     `json:"joined,omitempty"`
-	By     syntax.DID `json:"by,omitempty"`
-	Reason string     `json:"reason,omitempty"`
-	At     string     `json:"at,omitempty"`
-}
-
-type listMembersOutput struct {
-	Members []memberView `json:"members"`
-	Cursor  string       `json:"cursor,omitempty"`
+	standing
 }
 
 // listMembers lists members, or who is banned.
-func (c *call) listMembers() (*listMembersOutput, error) {
+func (c *call) listMembers() error {
 	kind := memberKey("", "").Kind
-	if c.query.Banned {
+	if c.in.Banned {
 		kind = banKey("", "").Kind
 	}
-	docs, err := c.Scan(kind, c.community, storage.Scan{From: c.query.Cursor, Limit: c.query.Limit + 1})
-	out := &listMembersOutput{Members: make([]memberView, len(docs))}
+	docs, err := c.Scan(kind, c.community, storage.Scan{From: c.in.Cursor, Limit: c.in.Limit + 1})
+	list := make([]memberView, len(docs))
 	for i, d := range docs {
-		out.Members[i].Member = syntax.DID(d.Key)
-		err = first(err, d.JSON(&out.Members[i]))
+		list[i].Member = syntax.DID(d.Key)
+		err = errors.Join(err, d.JSON(&list[i]))
 	}
-	if n := c.query.Limit; len(docs) > n { // the next page begins with the last one
-		out.Members, out.Cursor = out.Members[:n], docs[n].Key
+	c.out = object{"members": list}
+	if n := c.in.Limit; len(docs) > n { // the next page begins with the last one
+		c.out = object{"members": list[:n], "cursor": docs[n].Key}
 	}
-	return out, err
+	return err
 }

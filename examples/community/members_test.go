@@ -106,7 +106,7 @@ func TestInvites(t *testing.T) {
 	if won.Load() != 1 {
 		t.Errorf("%d have become members", won.Load())
 	}
-	var list listMembersOutput
+	var list memberPage
 	ok(t, w.owner.get("listMembers", &list))
 	if len(list.Members) != 2 {
 		t.Errorf("members: %+v", list.Members)
@@ -155,14 +155,14 @@ func TestRoles(t *testing.T) {
 	wantError(t, w.owner.post("setRole", object{"member": gus.DID, "role": "member"}, nil), "RoleTooLow")
 	ok(t, w.owner.post("leaveCommunity", object{}, nil))
 	wantError(t, w.owner.get("getCommunity", nil), "NotAMember")
-	var acts listActsOutput
+	var acts actPage
 	ok(t, alice.get("listActs", &acts, "refused", "true"))
 	if len(acts.Acts) == 0 || acts.Acts[0].Actor != mo.DID || acts.Acts[0].Refused != "ScopeMissingError" {
 		t.Errorf("the newest refusal: %+v", acts.Acts)
 	}
 
 	ok(t, alice.post("deleteCommunity", object{}, nil))
-	var mine listCommunitiesOutput
+	var mine struct{ Communities []communityView }
 	ok(t, gus.get("listCommunities", &mine))
 	if len(mine.Communities) != 0 {
 		t.Errorf("still there: %+v", mine.Communities)
@@ -200,7 +200,7 @@ func TestBan(t *testing.T) {
 		wantError(t, err, "ActorNotPermitted")
 		_, err = p.say(secret, "again", true)
 		wantError(t, err, "NotAMember")
-		var banned listMembersOutput
+		var banned memberPage
 		ok(t, w.owner.get("listMembers", &banned, "banned", "true"))
 		if len(banned.Members) != 1 || banned.Members[0].Member != p.DID || banned.Members[0].Reason != "noise" {
 			t.Errorf("%s: banned: %+v", name, banned.Members)

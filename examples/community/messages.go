@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"github.com/pdskit/pdskit/pds"
+	"github.com/pdskit/pdskit/xrpc"
 )
 
 // said is an entry in the log of a room: a message, a new version of one, or a
@@ -38,10 +41,6 @@ type message struct {
 	Seq int64 `json:"seq"`
 }
 
-func messageKey(community syntax.DID, room, id string) pds.DocumentKey {
-	return pds.DocumentKey{Kind: namespace + "message", Owner: community, Key: room + "/" + id}
-}
-
 // journal writes the log of a room in a transaction. It knows the number of the
 // next entry.
 type journal struct {
@@ -64,19 +63,19 @@ func (j *journal) write(s said) error {
 
 // put writes a version of a message.
 func (j *journal) put(s said) error {
+	if s.Text == "" && s.Picture == nil {
+		return xrpc.NewError(400, "EmptyMessage", "A message has a text or a picture")
+	}
 	m := message{s, j.next}
 	m.Text = ""
-	return first(j.write(s), j.PutJSON(messageKey(j.community, j.id, s.ID), m))
+	return errors.Join(j.write(s), j.PutJSON(messageKey(j.community, j.id, s.ID), m))
 }
 
 // send writes a new message and counts it. Its author has read it.
 func (j *journal) send(s said) error {
-	if s.Text == "" && s.Picture == nil {
-		return errEmptyMessage
-	}
 	j.room.Count++
 	s.Type, s.Number, s.Sent = "message", j.room.Count, now()
-	return first(
+	return errors.Join(
 		j.PutJSON(roomKey(j.community, j.id), j.room),
 		j.PutJSON(readKey(j.community, s.Author, j.id), s.Number),
 		j.put(s),
@@ -85,15 +84,13 @@ func (j *journal) send(s said) error {
 
 // edit puts a new version in the place of a message.
 func (j *journal) edit(m message, text string, p *picture) error {
-	if m.Text, m.Picture, m.Edited = text, p, true; text == "" && p == nil {
-		return errEmptyMessage
-	}
-	return first(j.put(m.said), j.redact(m.Seq))
+	m.Text, m.Picture, m.Edited = text, p, true
+	return errors.Join(j.put(m.said), j.redact(m.Seq))
 }
 
 // remove removes a message.
 func (j *journal) remove(m message) error {
-	return first(j.redact(m.Seq), j.Delete(messageKey(j.community, j.id, m.ID)))
+	return errors.Join(j.redact(m.Seq), j.Delete(messageKey(j.community, j.id, m.ID)))
 }
 
 func (j *journal) redact(seq int64) error {
@@ -103,76 +100,72 @@ func (j *journal) redact(seq int64) error {
 
 // message returns a message that is there.
 func (j *journal) message(id string) (message, error) {
-	m, found, err := get[message](j.State, messageKey(j.community, j.id, id))
+	m, found, err := pds.GetJSON[message](j.State, messageKey(j.community, j.id, id))
 	if err == nil && !found {
 		err = errMessageNotFound
 	}
 	return m, err
 }
 
-// journal opens the log of the private room that the call is about.
-func (c *call) journal() (*journal, error) {
+// journal opens the log of the private room that the call is about, and returns the
+// message, if it is about one.
+func (c *call) journal() (j *journal, m message, err error) {
 	if !c.room.Private {
-		return nil, errPublicRoom
+		return nil, m, errPublicRoom
 	}
-	return openJournal(c.State, c.community, c.id, c.room)
-}
-
-// about opens the log and returns the message that the call is about.
-func (c *call) about() (*journal, message, error) {
-	j, err := c.journal()
-	if err != nil {
-		return nil, message{}, err
+	if j, err = openJournal(c.State, c.community, c.id, c.room); err == nil && c.in.ID != "" {
+		m, err = j.message(c.in.ID)
 	}
-	m, err := j.message(c.in.ID)
 	return j, m, err
 }
 
 // sendMessage says something in a private room.
-func (c *call) sendMessage() (*idOutput, error) {
-	j, err := c.journal()
-	if err == nil && c.in.Picture != nil {
-		err = c.usePicture(c.in.Picture.ID)
-	}
+func (c *call) sendMessage() error {
+	j, _, err := c.journal()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	id := string(syntax.NewTIDNow(0))
-	return &idOutput{id}, j.send(said{ID: id, Author: c.who, Text: c.in.Text, Reply: c.in.Reply, Picture: c.in.Picture})
+	s := said{ID: string(syntax.NewTIDNow(0)), Author: c.who, Text: c.in.Text, Reply: c.in.Reply}
+	c.out = object{"id": s.ID}
+	if c.in.Picture != "" {
+		s.Picture = &picture{ID: c.in.Picture, Alt: c.in.Alt}
+		err = c.usePicture(c.in.Picture)
+	}
+	return errors.Join(err, j.send(s))
 }
 
 // editMessage changes the text of one's own message in a private room.
-func (c *call) editMessage() (*none, error) {
-	j, m, err := c.about()
+func (c *call) editMessage() error {
+	j, m, err := c.journal()
 	if err == nil && m.Author != c.who {
 		err = errRoleTooLow
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &none{}, j.edit(m, c.in.Text, m.Picture)
+	return j.edit(m, c.in.Text, m.Picture)
 }
 
 // deleteMessage deletes a message in a private room: the own, or as a moderator any.
-func (c *call) deleteMessage() (*none, error) {
-	j, m, err := c.about()
+func (c *call) deleteMessage() error {
+	j, m, err := c.journal()
 	if err == nil && m.Author != c.who && c.role.rank() < moderator.rank() {
 		err = errRoleTooLow
 	}
 	if err == nil && m.Picture != nil {
-		err = dropPicture(c.State, c.community, m.Picture.ID, 0)
+		err = c.dropPicture(m.Picture.ID, 0)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &none{}, j.remove(m)
+	return j.remove(m)
 }
 
 // reactTo adds a reaction in a private room, or takes it back.
-func (c *call) reactTo() (*none, error) {
-	j, _, err := c.about()
+func (c *call) reactTo() error {
+	j, _, err := c.journal()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &none{}, j.write(said{Type: "reaction", ID: c.in.ID, Author: c.who, Emoji: c.in.Emoji, Gone: c.in.Undo})
+	return j.write(said{Type: "reaction", ID: c.in.ID, Author: c.who, Emoji: c.in.Emoji, Gone: c.in.Undo})
 }

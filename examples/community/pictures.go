@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
+	"crypto/sha256"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -18,113 +20,84 @@ import (
 )
 
 // The pictures of private rooms are no blobs of the account: a record that names
-// one would make it public. They have a store of their own.
-
-// upload is the document of a picture.
-type upload struct {
-	Room string     `json:"room"`
-	By   syntax.DID `json:"by"`
-	Type string     `json:"type"`
-	Size int64      `json:"size"`
-	Used bool       `json:"used"` // in a message
-}
+// one would make it public. They have a store of their own, in which the name of a
+// picture says where it belongs and who has uploaded it.
 
 var pictureTypes = []string{"image/png", "image/jpeg", "image/gif", "image/webp"}
-
-func pictureKey(community syntax.DID, id string) pds.DocumentKey {
-	return pds.DocumentKey{Kind: namespace + "picture", Owner: community, Key: id}
-}
 
 // folderOf is where the pictures of a community are.
 func folderOf(community syntax.DID) string {
 	return strings.NewReplacer(":", "_", ".", "-").Replace(string(community)) + "/"
 }
 
-// uploadPicture takes a picture for a private room.
-func (a *app) uploadPicture(ctx context.Context, up *xrpc.Upload) (*idOutput, error) {
+// pictureOf begins the ids of the pictures that somebody has uploaded.
+func pictureOf(did syntax.DID) string { return fmt.Sprintf("%x-", sha256.Sum256([]byte(did)))[32:] }
+
+// uploadPicture takes a picture for a private room. If it is not sent in time, it
+// goes.
+func (a *app) uploadPicture(ctx context.Context, up *xrpc.Upload) (*any, error) {
 	query := xrpc.RequestFrom(ctx).URL.Query()
-	did, id := syntax.DID(query.Get("community")), strings.ToLower(rand.Text())
 	data, err := io.ReadAll(up.Reader)
 	if err != nil {
 		return nil, err
 	}
-	kind := http.DetectContentType(data)
-	if !slices.Contains(pictureTypes, kind) {
+	if !slices.Contains(pictureTypes, http.DetectContentType(data)) {
 		return nil, xrpc.InvalidRequest("A picture is one of %v", pictureTypes)
 	}
-	err = a.srv.Update(ctx, func(st *pds.State) error {
-		c, err := a.enter(ctx, st, did, query.Get("room"))
-		if err != nil {
-			return err
-		}
+	begin := call{community: syntax.DID(query.Get("community")), id: query.Get("room")}
+	return a.run(ctx, a.srv.Update, begin, func(c *call) error {
 		if c.room == nil || !c.room.Private {
 			return errPublicRoom
 		}
-		u := upload{Room: c.id, By: c.who, Type: kind, Size: int64(len(data))}
-		return first(st.PutJSON(pictureKey(did, id), u), dropPicture(st, did, id, unsentPicture))
+		id := pictureOf(c.who) + strings.ToLower(rand.Text())
+		c.out = object{"id": id}
+		c.then = func() error {
+			_, err := a.pictures.Put(ctx, c.picture(id), bytes.NewReader(data))
+			return err
+		}
+		return c.dropPicture(id, unsentPicture)
 	})
-	if err == nil {
-		_, err = a.pictures.Put(ctx, folderOf(did)+id, bytes.NewReader(data))
-	}
-	return &idOutput{id}, err
 }
 
-// usePicture puts a picture that the caller has uploaded into a message.
+// picture is the key of a picture in the room that the call is about.
+func (c *call) picture(id string) string { return folderOf(c.community) + c.id + "/" + id }
+
+// usePicture keeps a picture that the caller has uploaded.
 func (c *call) usePicture(id string) error {
-	u, _, err := get[upload](c.State, pictureKey(c.community, id))
-	if err == nil && (u.Room != c.id || u.By != c.who || u.Used) {
-		err = errPictureNotFound
+	if !strings.HasPrefix(id, pictureOf(c.who)) {
+		return errPictureNotFound
 	}
-	u.Used = true
-	return first(err, c.PutJSON(pictureKey(c.community, id), u), c.CancelJob(jobDropPicture, string(c.community)+"/"+id))
+	return c.CancelJob(jobDropPicture, c.picture(id))
 }
 
 // getPicture sends a picture to those who see its room.
-func (a *app) getPicture(ctx context.Context, p *params) (*xrpc.Body, error) {
-	var u upload
-	err := a.srv.View(ctx, func(st *pds.State) error {
-		_, err := a.enter(ctx, st, p.Community, p.Room)
-		if err != nil {
-			return err
-		}
-		u, _, err = get[upload](st, pictureKey(p.Community, p.Picture))
-		if err == nil && (p.Room == "" || u.Room != p.Room) {
-			err = errPictureNotFound
-		}
-		return err
+func (a *app) getPicture(ctx context.Context, in *input) (*xrpc.Body, error) {
+	key := ""
+	_, err := a.run(ctx, a.srv.View, call{community: in.Community, id: in.Room}, func(c *call) error {
+		key = c.picture(in.Picture)
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	r, err := a.pictures.Open(ctx, folderOf(p.Community)+p.Picture, 0, -1)
-	return &xrpc.Body{ContentType: u.Type, Length: u.Size, Reader: r, Header: http.Header{"X-Content-Type-Options": {"nosniff"}}}, err
+	r, err := a.pictures.Open(ctx, key, 0, maxPictureBytes)
+	if err != nil {
+		return nil, errPictureNotFound.WithCause(err)
+	}
+	defer r.Close()
+	data, err := io.ReadAll(r)
+	return &xrpc.Body{ContentType: http.DetectContentType(data), Length: int64(len(data)), Reader: bytes.NewReader(data)}, err
 }
 
-// jobDropPicture deletes a picture: with its message, or if it was not sent in time.
+// jobDropPicture deletes a picture: with its message, or if it was not sent. Its
+// name is the picture's key.
 const (
 	jobDropPicture = namespace + "drop"
 	unsentPicture  = time.Hour
 )
 
-type dropped struct {
-	Community syntax.DID `json:"community"`
-	ID        string     `json:"id"`
-}
-
-func dropPicture(st *pds.State, community syntax.DID, id string, wait time.Duration) error {
-	data, err := json.Marshal(dropped{community, id})
-	return first(err, st.Schedule(pds.Job{
-		Kind: jobDropPicture, Name: string(community) + "/" + id, Due: time.Now().Add(wait), Data: data,
-	}))
-}
-
-func (a *app) dropPicture(ctx context.Context, j pds.Job) error {
-	var p dropped
-	if err := json.Unmarshal(j.Data, &p); err != nil {
-		return err
-	}
-	err := a.srv.Update(ctx, func(st *pds.State) error { return st.Delete(pictureKey(p.Community, p.ID)) })
-	return first(err, a.pictures.Delete(ctx, folderOf(p.Community)+p.ID))
+func (c *call) dropPicture(id string, wait time.Duration) error {
+	return c.Schedule(pds.Job{Kind: jobDropPicture, Name: c.picture(id), Due: time.Now().Add(wait)})
 }
 
 // forgetPictures is an observer that deletes the pictures of deleted communities.
@@ -139,7 +112,7 @@ func (a *app) forgetPictures(ctx context.Context, ev *pds.Event) error {
 			if !strings.HasPrefix(f.Key, folder) {
 				return err
 			}
-			err = first(err, a.pictures.Delete(ctx, f.Key))
+			err = errors.Join(err, a.pictures.Delete(ctx, f.Key))
 		}
 		if err != nil || len(files) == 0 {
 			return err

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 
 	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/repo"
@@ -13,16 +15,16 @@ import (
 // room, the counters. What roles do not say is decided here: whose message may be
 // changed, and that nobody writes records of authorship.
 func (a *app) Check(_ context.Context, w *pds.Write) error {
-	if _, found, err := get[community](w.State, communityKey(w.Account)); err != nil || !found {
+	if _, found, err := pds.GetJSON[community](w.State, communityKey(w.Account)); err != nil || !found {
 		return err // the account of a person, or a community that is being made
 	}
 	if w.Import != nil {
 		return errNotWritable
 	}
-	m, _, err := get[membership](w.State, memberKey(w.Account, w.Actor))
+	m, _, err := pds.GetJSON[standing](w.State, memberKey(w.Account, w.Actor))
 	c := check{w, m.Role.rank() >= moderator.rank(), map[string]*journal{}}
 	for i := range w.Ops {
-		err = first(err, c.op(&w.Ops[i]))
+		err = errors.Join(err, c.op(&w.Ops[i]))
 	}
 	return err
 }
@@ -50,25 +52,25 @@ func (c *check) op(op *pds.WriteOp) error {
 
 func (c *check) profile(op *pds.WriteOp) error {
 	k := communityKey(c.Account)
-	doc, _, err := get[community](c.State, k)
+	doc, _, err := pds.GetJSON[community](c.State, k)
 	if op.Action == pds.Delete {
 		return errNotWritable
 	}
 	doc.Title = text(op.Record, "title")
-	return first(err, c.State.PutJSON(k, doc), notice(c.State, c.Account))
+	return errors.Join(err, c.State.PutJSON(k, doc), notice(c.State, c.Account))
 }
 
 func (c *check) room(op *pds.WriteOp) error {
 	id := string(op.RKey)
 	switch op.Action {
 	case pds.Create:
-		return addRoom(c.State, c.Account, id, room{Name: text(op.Record, "name")})
+		return addRoom(c.State, c.Account, id, &room{Name: text(op.Record, "name")})
 	case pds.Delete:
 		return errNotWritable
 	}
-	r, _, err := get[room](c.State, roomKey(c.Account, id))
+	r, _, err := pds.GetJSON[room](c.State, roomKey(c.Account, id))
 	r.Name = text(op.Record, "name")
-	return first(err, c.State.PutJSON(roomKey(c.Account, id), r), notice(c.State, c.Account))
+	return errors.Join(err, c.State.PutJSON(roomKey(c.Account, id), r), notice(c.State, c.Account))
 }
 
 // journal opens the log of a public room.
@@ -76,39 +78,33 @@ func (c *check) journal(id string) (*journal, error) {
 	if j := c.journals[id]; j != nil {
 		return j, nil
 	}
-	r, found, err := get[room](c.State, roomKey(c.Account, id))
-	if err == nil && (!found || r.Private) {
-		err = errRoomNotFound
-	}
-	if err != nil {
-		return nil, err
+	r, found, err := pds.GetJSON[room](c.State, roomKey(c.Account, id))
+	if err != nil || !found || r.Private {
+		return nil, cmp.Or[error](err, errRoomNotFound)
 	}
 	c.journals[id], err = openJournal(c.State, c.Account, id, &r)
 	return c.journals[id], err
 }
 
 func (c *check) message(op *pds.WriteOp) error {
-	is := op.Record // what it is now
-	if op.Previous != nil {
-		is = op.Previous
-	}
+	is := cmp.Or(op.Previous, op.Record) // what it is now, or is to be
 	j, err := c.journal(text(is, "room"))
 	if err != nil {
 		return err
 	}
 	id := string(op.RKey)
 	if op.Action == pds.Create {
-		s := said{ID: id, Author: c.Actor, Text: text(is, "text"), Reply: text(is, "reply"), Picture: pictureOf(is)}
-		return first(j.send(s), c.own(op))
+		s := said{ID: id, Author: c.Actor, Text: text(is, "text"), Reply: text(is, "reply"), Picture: pictureIn(is)}
+		return errors.Join(j.send(s), c.own(op))
 	}
 	m, err := j.message(id)
 	switch {
 	case err != nil:
 		return err
 	case op.Action == pds.Delete && (m.Author == c.Actor || c.moderates):
-		return first(j.remove(m), c.disown(op))
+		return errors.Join(j.remove(m), c.disown(op))
 	case op.Action == pds.Update && m.Author == c.Actor && text(op.Record, "room") == j.id:
-		return j.edit(m, text(op.Record, "text"), pictureOf(op.Record))
+		return j.edit(m, text(op.Record, "text"), pictureIn(op.Record))
 	}
 	return errRoleTooLow
 }
@@ -128,16 +124,15 @@ func (c *check) reaction(op *pds.WriteOp) error {
 	if op.Action == pds.Create {
 		_, err = j.message(text(is, "message"))
 	}
-	s := said{Type: "reaction", ID: text(is, "message"), Author: author, Emoji: text(is, "emoji"), Key: string(op.RKey)}
-	s.Gone = op.Action == pds.Delete
-	return first(err, j.write(s), beside(op))
+	s := said{Type: "reaction", ID: text(is, "message"), Author: author, Emoji: text(is, "emoji"), Key: string(op.RKey), Gone: op.Action == pds.Delete}
+	return errors.Join(err, j.write(s), beside(op))
 }
 
 // own puts a record of authorship beside a record, in the same commit.
 func (c *check) own(op *pds.WriteOp) error {
 	value := map[string]any{"author": string(c.Actor), "subject": string(op.URI(c.Account))}
 	record, err := repo.RecordFromValue(value, colAuthorship)
-	return first(err, c.Add(pds.Op{Action: pds.Create, Collection: colAuthorship, RKey: op.RKey, Record: record}))
+	return errors.Join(err, c.Add(pds.Op{Action: pds.Create, Collection: colAuthorship, RKey: op.RKey, Record: record}))
 }
 
 func (c *check) disown(op *pds.WriteOp) error {
@@ -150,8 +145,8 @@ func text(r *repo.Record, field string) string {
 	return s
 }
 
-// pictureOf returns the picture of a public message.
-func pictureOf(r *repo.Record) *picture {
+// pictureIn returns the picture of a public message.
+func pictureIn(r *repo.Record) *picture {
 	if len(r.Blobs) == 0 {
 		return nil
 	}
@@ -159,9 +154,3 @@ func pictureOf(r *repo.Record) *picture {
 	alt, _ := p["alt"].(string)
 	return &picture{CID: r.Blobs[0].CID.String(), Alt: alt}
 }
-
-var (
-	_ pds.Policy      = (*app)(nil)
-	_ pds.Delegation  = (*app)(nil)
-	_ pds.GroupLister = (*app)(nil)
-)

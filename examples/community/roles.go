@@ -29,11 +29,10 @@ const (
 var ranks = []role{guest, member, moderator, owner}
 
 var roleScopes = map[role]string{
-	guest: "",
 	member: "repo:dev.pdskit.community.message repo:dev.pdskit.community.reaction?action=create&action=delete " +
 		"blob?accept=image/png&accept=image/jpeg&accept=image/gif&accept=image/webp",
 	moderator: "repo:dev.pdskit.community.room?action=create&action=update",
-	owner:     "repo:dev.pdskit.community.profile?action=update",
+	owner:     "repo:dev.pdskit.community.profile?action=create&action=update",
 }
 
 var roleMethods = map[role]string{
@@ -57,38 +56,28 @@ func (r role) scopes(audience string) string {
 	return strings.Join(all, " ")
 }
 
-// membership is the document of a member.
-type membership struct {
-	Role   role   `json:"role"`
-	Joined string `json:"joined"`
-}
-
-func memberKey(community, did syntax.DID) pds.DocumentKey {
-	return pds.DocumentKey{Kind: namespace + "member", Owner: community, Key: string(did)}
-}
-
-// memberOfKey is a document that finds the communities of somebody. It belongs to
-// nobody, so that one may be left of a community that is gone.
-func memberOfKey(did, community syntax.DID) pds.DocumentKey {
-	return pds.DocumentKey{Kind: namespace + "member-of", Key: string(did) + "/" + string(community)}
+// standing is the document of a member, or of a ban.
+type standing struct {
+	Role   role       `json:"role,omitempty"`
+	Since  string     `json:"since"`
+	By     syntax.DID `json:"by,omitempty"` // who has banned
+	Reason string     `json:"reason,omitempty"`
 }
 
 // Grant implements [pds.Delegation]: what a member may do to the repository.
 func (a *app) Grant(_ context.Context, st *pds.State, community, actor syntax.DID) (*scope.Set, error) {
-	m, _, err := get[membership](st, memberKey(community, actor))
+	m, _, err := pds.GetJSON[standing](st, memberKey(community, actor))
 	return a.grants[m.Role], err
 }
 
 // Groups implements [pds.GroupLister]: members may sign in as a community.
 func (a *app) Groups(_ context.Context, st *pds.State, actor syntax.DID) ([]syntax.DID, error) {
-	return communitiesOf(st, actor)
-}
-
-func communitiesOf(st *pds.State, did syntax.DID) ([]syntax.DID, error) {
-	found, err := scan[none](st, memberOfKey(did, ""), maxMemberships)
+	found, err := scan[object](st, memberOfKey(actor, ""), maxMemberships)
 	var list []syntax.DID
 	for _, key := range slices.Sorted(maps.Keys(found)) {
 		list = append(list, syntax.DID(key))
 	}
 	return list, err
 }
+
+var _ pds.GroupLister = (*app)(nil)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"maps"
 	"slices"
 
@@ -29,84 +31,63 @@ func (r *room) without(did syntax.DID) bool {
 	return len(r.Members) < before
 }
 
-func roomKey(community syntax.DID, id string) pds.DocumentKey {
-	return pds.DocumentKey{Kind: namespace + "room", Owner: community, Key: id}
-}
-
 // roomTopic is the log of a room, public or private.
 func roomTopic(community syntax.DID, id string) string {
 	return namespace + "room/" + string(community) + "/" + id
 }
 
-// readKey is the document that says how many messages of a room somebody has read.
-func readKey(community, did syntax.DID, id string) pds.DocumentKey {
-	return pds.DocumentKey{Kind: namespace + "read", Owner: community, Key: string(did) + "/" + id}
-}
-
-func listRooms(st *pds.State, community syntax.DID) (map[string]*room, error) {
-	return scan[*room](st, roomKey(community, ""), maxRooms)
-}
-
 // addRoom makes a room with its log.
-func addRoom(st *pds.State, community syntax.DID, id string, r room) error {
-	rooms, err := listRooms(st, community)
+func addRoom(st *pds.State, community syntax.DID, id string, r *room) error {
+	rooms, err := scan[*room](st, roomKey(community, ""), maxRooms)
 	if len(rooms) >= maxRooms || rooms[id] != nil {
-		return errTooManyRooms
+		return errTooMany
 	}
-	return first(err,
+	return errors.Join(err,
 		st.PutJSON(roomKey(community, id), r),
 		st.CreateTopic(live.Topic{Name: roomTopic(community, id), Owner: community}),
 		notice(st, community),
 	)
 }
 
-type idOutput struct {
-	ID string `json:"id"`
-}
-
 // createRoom makes a private room. Public ones are made by createRecord.
-func (c *call) createRoom() (*idOutput, error) {
+func (c *call) createRoom() error {
 	c.id, c.room = string(syntax.NewTIDNow(0)), &room{Name: c.in.Name, Private: true}
-	err := c.addToRoom(append(c.in.Add, c.who))
-	return &idOutput{c.id}, first(err, addRoom(c.State, c.community, c.id, *c.room))
+	c.out = object{"id": c.id}
+	return errors.Join(c.addToRoom(append(c.in.Add, c.who)), addRoom(c.State, c.community, c.id, c.room))
 }
 
 // addToRoom lets members of the community into a private room.
 func (c *call) addToRoom(list []syntax.DID) error {
 	for _, did := range list {
-		_, found, err := get[membership](c.State, memberKey(c.community, did))
-		if err == nil && !found {
-			err = errNotAMember
-		}
-		if err != nil {
-			return err
+		if _, found, err := pds.GetJSON[standing](c.State, memberKey(c.community, did)); err != nil || !found {
+			return cmp.Or[error](err, errNotAMember)
 		}
 		if !c.room.seenBy(did) {
 			c.room.Members = append(c.room.Members, did)
 		}
 	}
 	if len(c.room.Members) > maxParticipants {
-		return errTooManyMembers
+		return errTooMany
 	}
 	return nil
 }
 
 // changeRoom lets who is in a private room add and remove others, or leave. A room
 // that nobody is left in goes away, with all that was said there.
-func (c *call) changeRoom() (*none, error) {
+func (c *call) changeRoom() error {
 	if !c.room.Private {
-		return nil, errPublicRoom
+		return errPublicRoom
 	}
 	var err error
 	for _, did := range c.in.Remove {
 		c.room.without(did)
-		err = first(err, c.Recheck(did))
+		err = errors.Join(err, c.Recheck(did))
 	}
-	err = first(err, c.addToRoom(c.in.Add), c.PutJSON(roomKey(c.community, c.id), c.room))
+	err = errors.Join(err, c.addToRoom(c.in.Add), c.PutJSON(roomKey(c.community, c.id), c.room))
 	if len(c.room.Members) == 0 {
-		err = first(err, c.Delete(roomKey(c.community, c.id)), c.DeleteTopic(roomTopic(c.community, c.id)))
+		err = errors.Join(err, c.Delete(roomKey(c.community, c.id)), c.DeleteTopic(roomTopic(c.community, c.id)))
 	}
-	return &none{}, first(err, notice(c.State, c.community))
+	return errors.Join(err, notice(c.State, c.community))
 }
 
 type roomView struct {
@@ -119,7 +100,7 @@ type roomView struct {
 // rooms lists the rooms that the member sees, the oldest first: how much of each
 // the member has read, and the cursor of its end.
 func (c *call) rooms() ([]roomView, error) {
-	rooms, err := listRooms(c.State, c.community)
+	rooms, err := scan[*room](c.State, roomKey(c.community, ""), maxRooms)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +109,7 @@ func (c *call) rooms() ([]roomView, error) {
 	for _, id := range slices.Sorted(maps.Keys(rooms)) {
 		if r := rooms[id]; r.seenBy(c.who) {
 			topic, topicErr := c.Topic(roomTopic(c.community, id))
-			err = first(err, topicErr)
+			err = errors.Join(err, topicErr)
 			views = append(views, roomView{id, *r, read[id], topic.Cursor(topic.Last)})
 		}
 	}
@@ -136,11 +117,11 @@ func (c *call) rooms() ([]roomView, error) {
 }
 
 // markRead notes the number of the newest message that the caller has read.
-func (c *call) markRead() (*none, error) {
+func (c *call) markRead() error {
 	k := readKey(c.community, c.who, c.id)
-	old, _, err := get[int64](c.State, k)
+	old, _, err := pds.GetJSON[int64](c.State, k)
 	if err != nil || c.in.Number <= old || c.in.Number > c.room.Count {
-		return &none{}, err
+		return err
 	}
-	return &none{}, c.PutJSON(k, c.in.Number)
+	return c.PutJSON(k, c.in.Number)
 }

@@ -17,15 +17,8 @@ var webFiles embed.FS
 // webClient serves the client at an address of its own, beside the PDS at another.
 // The client is an app like any other: it knows nothing but what is in the document
 // /app.json, and what it asks for.
-func webClient(address, pdsAddress string, service syntax.DID) (func(http.Handler) http.Handler, error) {
-	web, err := url.Parse(address)
-	if err != nil {
-		return nil, err
-	}
-	files, err := fs.Sub(webFiles, "web")
-	if err != nil {
-		return nil, err
-	}
+func webClient(address, pdsAddress string, service syntax.DID) func(http.Handler) http.Handler {
+	web, files := must(url.Parse(address)), must(fs.Sub(webFiles, "web"))
 	// What a session of the client may do: call the methods of this service.
 	scopes := "atproto rpc:*?aud=" + url.QueryEscape(string(service)+"#"+serviceName)
 	redirect := address + "/"
@@ -47,11 +40,10 @@ func webClient(address, pdsAddress string, service syntax.DID) (func(http.Handle
 	// The servers of members may be anywhere, and so may the pictures.
 	policy := "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data: %[1]s; " +
 		"connect-src 'self' https: %[1]s %[2]s; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-	socket := "ws" + pdsAddress[len("http"):]
 	mux := http.NewServeMux()
 	mux.Handle(web.Hostname()+"/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", fmt.Sprintf(policy, pdsAddress, socket))
+		h.Set("Content-Security-Policy", fmt.Sprintf(policy, pdsAddress, "ws"+pdsAddress[len("http"):]))
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cache-Control", "no-cache")
@@ -65,5 +57,5 @@ func webClient(address, pdsAddress string, service syntax.DID) (func(http.Handle
 	return func(next http.Handler) http.Handler {
 		mux.Handle("/", next)
 		return mux
-	}, nil
+	}
 }

@@ -295,7 +295,9 @@ class Client {
       field('What it is about', 'description', { maxLength: 300 }),
       el('p', { className: 'hint' }, 'Title, name and description are public.'),
     ], 'Found it', async (form) => {
-      const { community } = await this.api.post('createCommunity', Object.fromEntries(form))
+      const { title, name, description } = Object.fromEntries(form)
+      const { community } = await this.api.post('createCommunity', { title, name })
+      await this.api.post('putRecord', { repo: community, collection: `${this.app.namespace}profile`, rkey: 'self', record: { title, description } })
       await this.listCommunities()
       location.hash = `#/c/${community}`
     })

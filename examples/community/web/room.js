@@ -246,7 +246,7 @@ export class RoomView {
       const alt = $('alt').value
       if (file && room.private) {
         const { id } = await this.client.api.upload('uploadPicture', file, { community: this.community, room: room.room })
-        message.picture = { id, alt }
+        Object.assign(message, { picture: id, alt })
       } else if (file) {
         const { blob } = await this.client.api.upload('uploadBlob', file, { repo: this.community })
         message.picture = { image: blob, alt }
