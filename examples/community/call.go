@@ -92,7 +92,7 @@ func (a *app) run(ctx context.Context, transaction func(context.Context, func(*p
 // enter finds out whether the caller is a member whose role has the method that is
 // called, and sees the room. To others a private room is not there.
 func (c *call) enter() error {
-	m, found, err := pds.GetJSON[standing](c.State, memberKey(c.community, c.who))
+	m, found, err := get[standing](c.State, memberKey(c.community, c.who))
 	switch c.role = m.Role; {
 	case err != nil:
 		return err
@@ -103,7 +103,7 @@ func (c *call) enter() error {
 	case c.id == "":
 		return nil
 	}
-	r, found, err := pds.GetJSON[room](c.State, roomKey(c.community, c.id))
+	r, found, err := get[room](c.State, roomKey(c.community, c.id))
 	if err == nil && (!found || !r.seenBy(c.who)) {
 		err = errRoomNotFound
 	}

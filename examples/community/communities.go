@@ -50,7 +50,7 @@ func (a *app) createCommunity(ctx context.Context, in *input) (*communityView, e
 	}
 	did, doc := account.DID, community{account.Handle, founder, in.Title}
 	err := a.srv.Update(ctx, func(st *pds.State) error {
-		if _, found, err := pds.GetJSON[community](st, communityKey(did)); err != nil || found {
+		if _, found, err := get[community](st, communityKey(did)); err != nil || found {
 			return errors.Join(err, taken)
 		}
 		topic := live.Topic{Name: noticeTopic(did), Owner: did, Keep: live.Retention{Count: 100}}
@@ -69,8 +69,8 @@ func (a *app) listCommunities(ctx context.Context, _ *xrpc.None) (*object, error
 	err := a.srv.View(ctx, func(st *pds.State) error {
 		list, err := a.Groups(ctx, st, who)
 		for _, did := range list {
-			m, _, memberErr := pds.GetJSON[standing](st, memberKey(did, who))
-			doc, found, docErr := pds.GetJSON[community](st, communityKey(did))
+			m, _, memberErr := get[standing](st, memberKey(did, who))
+			doc, found, docErr := get[community](st, communityKey(did))
 			if err = errors.Join(err, memberErr, docErr); found { // it may be gone
 				views = append(views, communityView{did, doc, m.Role})
 			}
@@ -82,7 +82,7 @@ func (a *app) listCommunities(ctx context.Context, _ *xrpc.None) (*object, error
 
 // getCommunity shows the community and the rooms that the member sees.
 func (c *call) getCommunity() error {
-	doc, _, err := pds.GetJSON[community](c.State, communityKey(c.community))
+	doc, _, err := get[community](c.State, communityKey(c.community))
 	rooms, roomsErr := c.rooms()
 	c.out = struct {
 		communityView

@@ -132,7 +132,7 @@ func (p *person) write(method, collection, rkey string, record object) (string, 
 		in["rkey"] = rkey
 	}
 	if record != nil {
-		record["createdAt"] = now()
+		record["createdAt"] = syntax.DatetimeNow()
 		in["record"] = record
 	}
 	var out struct{ URI syntax.ATURI }

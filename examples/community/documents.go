@@ -2,9 +2,9 @@ package main
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
@@ -40,18 +40,20 @@ func memberOfKey(did, c syntax.DID) pds.DocumentKey {
 	return key("member-of", "", string(did), string(c))
 }
 
+// get reads a document. The zero value stands for one that is not there.
+func get[T any](st *pds.State, k pds.DocumentKey) (v T, found bool, err error) {
+	found, err = st.GetJSON(k, &v)
+	return v, found, err
+}
+
 // scan reads the documents of a community whose key begins with a prefix.
 func scan[T any](st *pds.State, k pds.DocumentKey, limit int) (map[string]T, error) {
 	docs, err := st.Scan(k.Kind, k.Owner, storage.Scan{From: k.Key, To: k.Key + "\x7f", Limit: limit})
 	out := make(map[string]T, len(docs))
 	for _, d := range docs {
 		var v T
-		if err := d.JSON(&v); err != nil {
-			return nil, err
-		}
+		err = errors.Join(err, d.JSON(&v))
 		out[d.Key[len(k.Key):]] = v
 	}
 	return out, err
 }
-
-func now() string { return time.Now().UTC().Format("2006-01-02T15:04:05.000Z") }

@@ -29,7 +29,7 @@ func (c *call) createInvite() error {
 	}
 	code, life := rand.Text(), cmp.Or(time.Duration(c.in.Hours)*time.Hour, inviteLife)
 	c.out = object{"code": code}
-	return c.PutJSONUntil(inviteKey(c.community, code), time.Now().Add(life), inv)
+	return c.PutJSONUntil(inviteKey(c.community, code), inv, c.Now().Add(life))
 }
 
 // acceptInvite makes the caller a member. Of several who accept the last use of an
@@ -37,8 +37,8 @@ func (c *call) createInvite() error {
 func (a *app) acceptInvite(ctx context.Context, in *input) (out *communityView, err error) {
 	who := xrpc.CallerFrom(ctx).Actor
 	err = a.srv.Update(ctx, func(st *pds.State) error {
-		_, banned, banErr := pds.GetJSON[standing](st, banKey(in.Community, who))
-		_, already, memberErr := pds.GetJSON[standing](st, memberKey(in.Community, who))
+		_, banned, banErr := get[standing](st, banKey(in.Community, who))
+		_, already, memberErr := get[standing](st, memberKey(in.Community, who))
 		k := inviteKey(in.Community, in.Code)
 		d, err := st.Get(k)
 		switch {
@@ -56,11 +56,11 @@ func (a *app) acceptInvite(ctx context.Context, in *input) (out *communityView, 
 			return err
 		}
 		if inv.Left--; inv.Left > 0 {
-			err = st.PutJSONUntil(k, d.Expires, inv)
+			err = st.PutJSONUntil(k, inv, d.Expires)
 		} else {
 			err = st.Delete(k)
 		}
-		doc, _, docErr := pds.GetJSON[community](st, communityKey(in.Community))
+		doc, _, docErr := get[community](st, communityKey(in.Community))
 		out = &communityView{in.Community, doc, inv.Role}
 		return errors.Join(err, docErr, a.admit(ctx, st, in.Community, who, inv.Role))
 	})
@@ -74,7 +74,7 @@ func (a *app) admit(ctx context.Context, st *pds.State, community, did syntax.DI
 		return errTooMany
 	}
 	return errors.Join(err,
-		st.PutJSON(memberKey(community, did), standing{Role: r, Since: now()}),
+		st.PutJSON(memberKey(community, did), standing{Role: r, Since: st.Now().UTC()}),
 		st.PutJSON(memberOfKey(did, community), object{}),
 		notice(st, community),
 	)
@@ -108,7 +108,7 @@ func (c *call) leaveCommunity() error {
 
 // below returns a member whose role is below that of the caller.
 func (c *call) below(did syntax.DID) (standing, error) {
-	m, found, err := pds.GetJSON[standing](c.State, memberKey(c.community, did))
+	m, found, err := get[standing](c.State, memberKey(c.community, did))
 	switch {
 	case err == nil && !found:
 		err = errNotAMember
@@ -125,9 +125,9 @@ func (c *call) setRole() error {
 	m.Role = c.in.Role
 	err = errors.Join(err, c.PutJSON(memberKey(c.community, c.in.Member), m))
 	if m.Role == owner {
-		doc, _, getErr := pds.GetJSON[community](c.State, communityKey(c.community))
+		doc, _, getErr := get[community](c.State, communityKey(c.community))
 		doc.Owner = c.in.Member
-		err = errors.Join(err, getErr, c.PutJSON(communityKey(c.community), doc), c.PutJSON(memberKey(c.community, c.who), standing{Role: moderator, Since: now()}))
+		err = errors.Join(err, getErr, c.PutJSON(communityKey(c.community), doc), c.PutJSON(memberKey(c.community, c.who), standing{Role: moderator, Since: c.Now().UTC()}))
 	}
 	return errors.Join(err, notice(c.State, c.community))
 }
@@ -135,7 +135,7 @@ func (c *call) setRole() error {
 // banMember ends a membership, and refuses further invites.
 func (c *call) banMember() error {
 	_, err := c.below(c.in.Member)
-	if err = errors.Join(err, c.PutJSON(banKey(c.community, c.in.Member), standing{Since: now(), By: c.who, Reason: c.in.Reason})); err != nil {
+	if err = errors.Join(err, c.PutJSON(banKey(c.community, c.in.Member), standing{Since: c.Now().UTC(), By: c.who, Reason: c.in.Reason})); err != nil {
 		return err
 	}
 	return c.dismiss(c.in.Member)

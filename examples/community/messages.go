@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
@@ -20,7 +21,7 @@ type said struct {
 	Text    string     `json:"text,omitempty"`
 	Reply   string     `json:"reply,omitempty"` // to the message with this id
 	Picture *picture   `json:"picture,omitempty"`
-	Sent    string     `json:"sent,omitempty"`
+	Sent    time.Time  `json:"sent,omitzero"`
 	Edited  bool       `json:"edited,omitempty"`
 	Emoji   string     `json:"emoji,omitempty"`
 	Key     string     `json:"key,omitempty"` // of the record of a reaction
@@ -34,8 +35,7 @@ type picture struct {
 	Alt string `json:"alt"`
 }
 
-// message is the document of a message: all but its text, and where in the log that
-// is.
+// message is the document of a message: all but its text, which is in the log.
 type message struct {
 	said
 	Seq int64 `json:"seq"`
@@ -74,7 +74,7 @@ func (j *journal) put(s said) error {
 // send writes a new message and counts it. Its author has read it.
 func (j *journal) send(s said) error {
 	j.room.Count++
-	s.Type, s.Number, s.Sent = "message", j.room.Count, now()
+	s.Type, s.Number, s.Sent = "message", j.room.Count, j.Now().UTC()
 	return errors.Join(
 		j.PutJSON(roomKey(j.community, j.id), j.room),
 		j.PutJSON(readKey(j.community, s.Author, j.id), s.Number),
@@ -100,7 +100,7 @@ func (j *journal) redact(seq int64) error {
 
 // message returns a message that is there.
 func (j *journal) message(id string) (message, error) {
-	m, found, err := pds.GetJSON[message](j.State, messageKey(j.community, j.id, id))
+	m, found, err := get[message](j.State, messageKey(j.community, j.id, id))
 	if err == nil && !found {
 		err = errMessageNotFound
 	}

@@ -97,7 +97,7 @@ const (
 )
 
 func (c *call) dropPicture(id string, wait time.Duration) error {
-	return c.Schedule(pds.Job{Kind: jobDropPicture, Name: c.picture(id), Due: time.Now().Add(wait)})
+	return c.Schedule(pds.Job{Kind: jobDropPicture, Name: c.picture(id), Due: c.Now().Add(wait)})
 }
 
 // forgetPictures is an observer that deletes the pictures of deleted communities.

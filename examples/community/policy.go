@@ -15,13 +15,13 @@ import (
 // room, the counters. What roles do not say is decided here: whose message may be
 // changed, and that nobody writes records of authorship.
 func (a *app) Check(_ context.Context, w *pds.Write) error {
-	if _, found, err := pds.GetJSON[community](w.State, communityKey(w.Account)); err != nil || !found {
+	if _, found, err := get[community](w.State, communityKey(w.Account)); err != nil || !found {
 		return err // the account of a person, or a community that is being made
 	}
 	if w.Import != nil {
 		return errNotWritable
 	}
-	m, _, err := pds.GetJSON[standing](w.State, memberKey(w.Account, w.Actor))
+	m, _, err := get[standing](w.State, memberKey(w.Account, w.Actor))
 	c := check{w, m.Role.rank() >= moderator.rank(), map[string]*journal{}}
 	for i := range w.Ops {
 		err = errors.Join(err, c.op(&w.Ops[i]))
@@ -52,7 +52,7 @@ func (c *check) op(op *pds.WriteOp) error {
 
 func (c *check) profile(op *pds.WriteOp) error {
 	k := communityKey(c.Account)
-	doc, _, err := pds.GetJSON[community](c.State, k)
+	doc, _, err := get[community](c.State, k)
 	if op.Action == pds.Delete {
 		return errNotWritable
 	}
@@ -68,7 +68,7 @@ func (c *check) room(op *pds.WriteOp) error {
 	case pds.Delete:
 		return errNotWritable
 	}
-	r, _, err := pds.GetJSON[room](c.State, roomKey(c.Account, id))
+	r, _, err := get[room](c.State, roomKey(c.Account, id))
 	r.Name = text(op.Record, "name")
 	return errors.Join(err, c.State.PutJSON(roomKey(c.Account, id), r), notice(c.State, c.Account))
 }
@@ -78,7 +78,7 @@ func (c *check) journal(id string) (*journal, error) {
 	if j := c.journals[id]; j != nil {
 		return j, nil
 	}
-	r, found, err := pds.GetJSON[room](c.State, roomKey(c.Account, id))
+	r, found, err := get[room](c.State, roomKey(c.Account, id))
 	if err != nil || !found || r.Private {
 		return nil, cmp.Or[error](err, errRoomNotFound)
 	}

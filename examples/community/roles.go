@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
@@ -59,14 +60,14 @@ func (r role) scopes(audience string) string {
 // standing is the document of a member, or of a ban.
 type standing struct {
 	Role   role       `json:"role,omitempty"`
-	Since  string     `json:"since"`
+	Since  time.Time  `json:"since"`
 	By     syntax.DID `json:"by,omitempty"` // who has banned
 	Reason string     `json:"reason,omitempty"`
 }
 
 // Grant implements [pds.Delegation]: what a member may do to the repository.
 func (a *app) Grant(_ context.Context, st *pds.State, community, actor syntax.DID) (*scope.Set, error) {
-	m, _, err := pds.GetJSON[standing](st, memberKey(community, actor))
+	m, _, err := get[standing](st, memberKey(community, actor))
 	return a.grants[m.Role], err
 }
 

@@ -59,7 +59,7 @@ func (c *call) createRoom() error {
 // addToRoom lets members of the community into a private room.
 func (c *call) addToRoom(list []syntax.DID) error {
 	for _, did := range list {
-		if _, found, err := pds.GetJSON[standing](c.State, memberKey(c.community, did)); err != nil || !found {
+		if _, found, err := get[standing](c.State, memberKey(c.community, did)); err != nil || !found {
 			return cmp.Or[error](err, errNotAMember)
 		}
 		if !c.room.seenBy(did) {
@@ -119,7 +119,7 @@ func (c *call) rooms() ([]roomView, error) {
 // markRead notes the number of the newest message that the caller has read.
 func (c *call) markRead() error {
 	k := readKey(c.community, c.who, c.id)
-	old, _, err := pds.GetJSON[int64](c.State, k)
+	old, _, err := get[int64](c.State, k)
 	if err != nil || c.in.Number <= old || c.in.Number > c.room.Count {
 		return err
 	}
