@@ -2,12 +2,14 @@ package pds_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"html"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -311,18 +313,43 @@ func (f *fakeHome) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// lies are what a server at an address can say that is not so; someone is another
+// member, group the group, another the address of another server.
+func lies(self, someone, group, another string) map[string]*fakeHome {
+	return map[string]*fakeHome{
+		"another sub":            {token: map[string]any{"sub": someone}},
+		"the group as sub":       {token: map[string]any{"sub": group}},
+		"no sub":                 {token: map[string]any{"sub": ""}},
+		"no scope":               {token: map[string]any{"scope": "openid"}},
+		"a bearer token":         {token: map[string]any{"token_type": "Bearer"}},
+		"another iss":            {answer: url.Values{"iss": {another}}},
+		"no iss":                 {answer: url.Values{"iss": {}}},
+		"two of them":            {answer: url.Values{"iss": {self, another}}},
+		"no code":                {answer: url.Values{"code": {}}},
+		"two codes":              {answer: url.Values{"code": {"the code", "x"}}},
+		"an error with a code":   {answer: url.Values{"error": {"access_denied"}}},
+		"another resource":       {meta: map[string]any{"resource": another}},
+		"another issuer":         {meta: map[string]any{"issuer": another}},
+		"two issuers":            {meta: map[string]any{"authorization_servers": []string{self, another}}},
+		"an issuer with a path":  {meta: map[string]any{"authorization_servers": []string{self + "/x"}}},
+		"no iss parameter":       {meta: map[string]any{"authorization_response_iss_parameter_supported": false}},
+		"no metadata documents":  {meta: map[string]any{"client_id_metadata_document_supported": false}},
+		"no scope atproto":       {meta: map[string]any{"scopes_supported": []string{"openid"}}},
+		"no PAR":                 {meta: map[string]any{"pushed_authorization_request_endpoint": ""}},
+		"a script as endpoint":   {meta: map[string]any{"authorization_endpoint": "javascript:alert(1)"}},
+		"endpoints with a login": {meta: map[string]any{"token_endpoint": "https://a:b@example.org/token"}},
+		"metadata of a megabyte": {meta: map[string]any{"x": strings.Repeat("x", 1<<20)}},
+		"addresses of 5,000":     {meta: map[string]any{"token_endpoint": self + "/" + strings.Repeat("x", 5000)}},
+	}
+}
+
 // A server of a member is believed about that member, and about nobody else.
 func TestRemoteMemberOfALyingServer(t *testing.T) {
 	t.Parallel()
 	g := newGuestHouse(t)
-	bob, carol := g.home.CreateAccount("bob"), g.home.CreateAccount("carol")
-	g.role(bob.DID, "repo:*")
+	carol := g.home.CreateAccount("carol")
 	g.role(carol.DID, "repo:*")
-	const address = "https://home.example.org"
-	for _, name := range []string{"home.example.org", "other.example.org"} {
-		g.world.put(name, http.NotFoundHandler())
-	}
-	moveTo := func(a *pdstest.Account, endpoint string) {
+	moveTo := func(t *testing.T, a *pdstest.Account, endpoint string) {
 		ok(t, g.home.Config.Registry.Update(t.Context(), a.DID, func(op *identity.Operation) error {
 			s := op.Services[identity.ServicePDS]
 			s.Endpoint = endpoint
@@ -330,66 +357,57 @@ func TestRemoteMemberOfALyingServer(t *testing.T) {
 			return nil
 		}))
 	}
-	moveTo(bob, address)
-	try := func(f *fakeHome) (*page, *person) {
-		f.url, f.did = address, bob.DID
-		g.world.put("home.example.org", f)
-		g.web.put("home.example.org", f)
+	// Each case has a member with a server of its own, which f plays for this server
+	// and web for browsers.
+	try := func(t *testing.T, name string, f *fakeHome, web http.Handler) (*page, *person) {
+		t.Helper()
+		member := g.home.CreateAccount(name)
+		g.role(member.DID, "repo:*")
+		f.url, f.did = "https://"+name+".example.org", member.DID
+		moveTo(t, member, f.url)
+		g.world.put(name+".example.org", f)
+		g.web.put(name+".example.org", web)
 		p := g.visitor()
-		pg := g.leave(p, string(bob.DID))
+		pg := g.leave(p, string(member.DID))
 		if redirectLink.MatchString(pg.text) {
 			pg = g.away(p, pg)
 		}
 		return pg, p
 	}
-	honest := &fakeHome{}
-	if pg, _ := try(honest); !strings.Contains(pg.text, "/consent") || honest.revoked != 1 || honest.proofs != 3 {
-		t.Fatalf("an honest server: %d revocations, %d proofs, %s", honest.revoked, honest.proofs, pg.text)
-	}
-	for name, f := range map[string]*fakeHome{
-		"another sub":            {token: map[string]any{"sub": string(carol.DID)}},
-		"the group as sub":       {token: map[string]any{"sub": string(g.group.DID)}},
-		"no sub":                 {token: map[string]any{"sub": ""}},
-		"no scope":               {token: map[string]any{"scope": "openid"}},
-		"a bearer token":         {token: map[string]any{"token_type": "Bearer"}},
-		"another iss":            {answer: url.Values{"iss": {g.home.URL}}},
-		"no iss":                 {answer: url.Values{"iss": {}}},
-		"two of them":            {answer: url.Values{"iss": {address, g.home.URL}}},
-		"no code":                {answer: url.Values{"code": {}}},
-		"two codes":              {answer: url.Values{"code": {"the code", "x"}}},
-		"an error with a code":   {answer: url.Values{"error": {"access_denied"}}},
-		"another resource":       {meta: map[string]any{"resource": g.home.URL}},
-		"another issuer":         {meta: map[string]any{"issuer": g.home.URL}},
-		"two issuers":            {meta: map[string]any{"authorization_servers": []string{address, g.home.URL}}},
-		"an issuer with a path":  {meta: map[string]any{"authorization_servers": []string{address + "/x"}}},
-		"no iss parameter":       {meta: map[string]any{"authorization_response_iss_parameter_supported": false}},
-		"no metadata documents":  {meta: map[string]any{"client_id_metadata_document_supported": false}},
-		"no scope atproto":       {meta: map[string]any{"scopes_supported": []string{"openid"}}},
-		"no PAR":                 {meta: map[string]any{"pushed_authorization_request_endpoint": ""}},
-		"a script as endpoint":   {meta: map[string]any{"authorization_endpoint": "javascript:alert(1)"}},
-		"endpoints with a login": {meta: map[string]any{"token_endpoint": "https://a:b@home.example.org/token"}},
-		"metadata of a megabyte": {meta: map[string]any{"x": strings.Repeat("x", 1<<20)}},
-		"addresses of 5,000":     {meta: map[string]any{"token_endpoint": address + "/" + strings.Repeat("x", 5000)}},
-	} {
-		pg, p := try(f)
-		text := html.UnescapeString(pg.text)
-		if strings.Contains(text, `action="/oauth/authorize/consent"`) || !strings.Contains(text, "has not confirmed who you are") && !strings.Contains(text, "have not found the server") {
-			t.Errorf("%s: %d %s", name, pg.status, pg.text)
+	const refused, unknown = "has not confirmed who you are", "have not found the server"
+	t.Run("that is honest", func(t *testing.T) {
+		t.Parallel()
+		f := &fakeHome{}
+		if pg, _ := try(t, "honest", f, f); !strings.Contains(pg.text, "/consent") || f.revoked != 1 || f.proofs != 3 {
+			t.Errorf("%d revocations, %d proofs, %s", f.revoked, f.proofs, pg.text)
 		}
-		if pg := p.do(http.NewRequestWithContext(t.Context(), "GET", guestHouseURL+"/account", nil)); strings.Contains(pg.text, "the-group") {
-			t.Errorf("%s: somebody is signed in", name)
+	})
+	t.Run("that has lost the account meanwhile", func(t *testing.T) {
+		t.Parallel()
+		g.world.put("other.example.org", http.NotFoundHandler())
+		f := &fakeHome{}
+		pg, _ := try(t, "left", f, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			moveTo(t, &pdstest.Account{DID: f.did}, "https://other.example.org")
+			f.ServeHTTP(w, r)
+		}))
+		if !strings.Contains(html.UnescapeString(pg.text), refused) {
+			t.Errorf("%d %s", pg.status, pg.text)
 		}
-	}
-	// The account moves while its owner is away.
-	f := &fakeHome{url: address, did: bob.DID}
-	g.world.put("home.example.org", f)
-	g.web.put("home.example.org", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		moveTo(bob, "https://other.example.org")
-		f.ServeHTTP(w, r)
-	}))
-	p := g.visitor()
-	if pg := g.away(p, g.leave(p, string(bob.DID))); !strings.Contains(html.UnescapeString(pg.text), "has not confirmed who you are") {
-		t.Errorf("after a move: %d %s", pg.status, pg.text)
+	})
+	for i, lie := range slices.Sorted(maps.Keys(lies("", "", "", ""))) {
+		t.Run(lie, func(t *testing.T) {
+			t.Parallel()
+			name := fmt.Sprintf("liar-%d", i)
+			f := lies("https://"+name+".example.org", string(carol.DID), string(g.group.DID), g.home.URL)[lie]
+			pg, p := try(t, name, f, f)
+			text := html.UnescapeString(pg.text)
+			if strings.Contains(text, `action="/oauth/authorize/consent"`) || !strings.Contains(text, refused) && !strings.Contains(text, unknown) {
+				t.Errorf("%d %s", pg.status, pg.text)
+			}
+			if pg := p.do(http.NewRequestWithContext(t.Context(), "GET", guestHouseURL+"/account", nil)); strings.Contains(pg.text, "the-group") {
+				t.Error("somebody is signed in")
+			}
+		})
 	}
 }
 
