@@ -87,7 +87,7 @@ func oldServer(t *testing.T, accounts int) (dir string, dids []string) {
 // TestAdopt adopts the data of another server, killed on the way, with an
 // account that is damaged, as an operator does.
 func TestAdopt(t *testing.T) {
-	const accounts = 30
+	const accounts = 12
 	dir, dids := oldServer(t, accounts)
 	damaged := dids[accounts/2]
 	sum := sha256.Sum256([]byte(damaged))
@@ -123,7 +123,7 @@ func TestAdopt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if strings.HasPrefix(lines.Text(), "5/30 ") {
+		if strings.HasPrefix(lines.Text(), "5/12 ") {
 			break
 		}
 	}
