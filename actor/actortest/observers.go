@@ -102,7 +102,7 @@ func observersAgain(e *env) {
 			if failures[ev.Seq]++; failures[ev.Seq] == 1 {
 				return errors.New("not now")
 			}
-			panic("not now either") //nolint:forbidigo // the panic of a bad observer
+			panic("not now either")
 		}
 		return d.observe(ctx, ev)
 	})
@@ -177,7 +177,7 @@ func failures(e *env) {
 	for name, bad := range map[string]func(context.Context) error{
 		"hangs":  hang,
 		"fails":  func(context.Context) error { return errors.New("no") },
-		"panics": func(context.Context) error { panic("no") }, //nolint:forbidigo // a bad extension
+		"panics": func(context.Context) error { panic("no") },
 	} {
 		s.Observe(name, func(ctx context.Context, _ *pds.Event) error { return bad(ctx) })
 		job := "com.example." + name

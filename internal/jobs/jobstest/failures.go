@@ -118,7 +118,7 @@ func panics(e *env) {
 	var r recorder
 	e.handle(jobs.Handler{Kind: kind, Run: func(_ context.Context, j jobs.Job) error {
 		if r.add(j); j.Name == "bad" && j.Attempt == 1 {
-			panic("oh") //nolint:forbidigo // the panic of a bad handler
+			panic("oh")
 		}
 		return nil
 	}})
