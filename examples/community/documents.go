@@ -25,9 +25,7 @@ func roomKey(c syntax.DID, id string) pds.DocumentKey       { return key("room",
 func messageKey(c syntax.DID, r, id string) pds.DocumentKey { return key("message", c, r, id) }
 
 // readKey is how many messages of a room somebody has read.
-func readKey(c, did syntax.DID, room string) pds.DocumentKey {
-	return key("read", c, string(did), room)
-}
+func readKey(c, did syntax.DID, r string) pds.DocumentKey { return key("read", c, string(did), r) }
 
 // inviteKey is an invite, under the hash of its code.
 func inviteKey(c syntax.DID, code string) pds.DocumentKey {

@@ -98,7 +98,9 @@ func (w *watcher) follow(f input) {
 }
 
 // signal shows something for a while, if there is room for it.
-func (w *watcher) signal(topic, key string, d time.Duration) { _ = w.app.srv.Live().Signal(topic, key, object{}, d) }
+func (w *watcher) signal(topic, key string, d time.Duration) {
+	_ = w.app.srv.Live().Signal(topic, key, object{}, d)
+}
 
 // stayPresent says that the member is there until the stream ends, and a little
 // longer: the member may have others.
