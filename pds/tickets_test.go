@@ -122,10 +122,14 @@ func (l *listener) cut(name string) {
 	checkCutTime(l.t, began)
 }
 
+// cutTime is a second on a busy machine. Without being told the server looks at a
+// stream once a minute.
+const cutTime = 10 * time.Second
+
 // checkCutTime fails if what should be cut within a second was not.
 func checkCutTime(t *testing.T, began time.Time) {
 	t.Helper()
-	if took := time.Since(began); took > time.Second && !raceEnabled {
+	if took := time.Since(began); took > cutTime {
 		t.Errorf("it took %v", took)
 	}
 }
@@ -140,7 +144,7 @@ func TestTicketOpensOneStream(t *testing.T) {
 	alice := srv.CreateAccount("alice")
 	ticket, err := getTicket(t, srv, "Bearer "+alice.Access)
 	ok(t, err)
-	if left := ticket.Expires.Sub(srv.Clock.Now()); left <= pds.TicketLife-10*time.Second || left > pds.TicketLife {
+	if left := ticket.Expires.Sub(srv.Clock.Now()); left <= pds.TicketLife-30*time.Second || left > pds.TicketLife {
 		t.Errorf("it expires in %v", left)
 	}
 	l := withTicket(t, srv, ticket)
@@ -224,7 +228,7 @@ func TestTicketLimits(t *testing.T) {
 	auth := "Bearer " + alice.Access
 	first, err := getTicket(t, srv, auth)
 	ok(t, err)
-	srv.Clock.Advance(pds.TicketLife - time.Second)
+	srv.Clock.Advance(pds.TicketLife - 20*time.Second)
 	withTicket(t, srv, first).hears()
 	late, err := getTicket(t, srv, auth)
 	ok(t, err)
