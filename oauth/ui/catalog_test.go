@@ -114,7 +114,7 @@ func TestEveryTextIsUsedAndEveryUseHasAText(t *testing.T) {
 			}
 		}
 	}
-	for _, code := range []string{"repo", "blobs"} {
+	for _, code := range []string{"archive", "repo", "blobs"} {
 		used["download."+code], used["download."+code+".text"] = true, true
 	}
 	for _, rel := range []string{"terms-of-service", "privacy-policy", "help", "canonical"} {

@@ -255,7 +255,7 @@ func Manager() []Sample {
 		}},
 		{"manager-export", 200, &ui.ManagerExportPage{
 			Frame: frame(nil), Manager: manager(ui.SectionExport),
-			Downloads: []ui.Download{{Code: "repo", URL: "/sent?repo", Size: 4_182_331}, {Code: "blobs", URL: "/sent?blobs"}},
+			Downloads: []ui.Download{{Code: "archive", URL: "/sent?archive"}, {Code: "repo", URL: "/sent?repo", Size: 4_182_331}, {Code: "blobs", URL: "/sent?blobs"}},
 		}},
 	}
 }
