@@ -26,7 +26,7 @@ const keyBytes = 32
 
 // readKey reads a signing key.
 func readKey(path string) (*atcrypto.PrivateKeyK256, error) {
-	f, err := os.Open(path)
+	f, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +202,7 @@ func (a *actor) openBlob(c, temp string, takenDown bool) (io.ReadCloser, error) 
 	var err error
 	for _, path := range places {
 		var f *os.File
-		if f, err = os.Open(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		if f, err = openFile(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
 			return f, err
 		}
 	}

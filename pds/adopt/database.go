@@ -28,6 +28,9 @@ func openDatabase(ctx context.Context, path, temp string) (db *database, err err
 	if err != nil {
 		return nil, err
 	}
+	if err := checkFile(path); err != nil {
+		return nil, err
+	}
 	db = &database{}
 	options := "?immutable=1&mode=ro"
 	for _, suffix := range []string{"-wal", "-journal"} {
@@ -87,8 +90,25 @@ func fileURI(path string) string {
 	return "file://" + (&url.URL{Path: p}).EscapedPath()
 }
 
+// openFile opens a file of the source for reading.
+func openFile(path string) (*os.File, error) {
+	if err := checkFile(path); err != nil {
+		return nil, err
+	}
+	return os.Open(path)
+}
+
+// checkFile refuses what is no file: to open a pipe can take for ever.
+func checkFile(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", path)
+	}
+	return err
+}
+
 func copyFile(to, from string) error {
-	r, err := os.Open(from)
+	r, err := openFile(from)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ package adopt
 
 import (
 	"io"
-	"os"
 	"syscall"
 )
 
@@ -18,7 +17,7 @@ const (
 
 // inUse returns the process that has a database open, or zero.
 func inUse(path string) (pid int, err error) {
-	f, err := os.Open(path)
+	f, err := openFile(path)
 	if err != nil {
 		return 0, err
 	}
