@@ -1,5 +1,6 @@
 // Two people at two phones, who sign in on our pages and chat.
 
+import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
 import { World } from '../clients/world.mjs'
@@ -97,6 +98,11 @@ test('two people in two browsers', async (t) => {
     await ben.page.getByRole('log').getByText('Spam').waitFor({ state: 'detached' })
     await anna.page.waitForTimeout(100)
     await anna.look('community-room')
+    const columns = await Promise.all(['#home', '#community', '#room'].map((id) => anna.page.locator(id).boundingBox()))
+    columns.reduce((left, right) => {
+      assert.ok(left.x + left.width <= right.x, `columns side by side: ${JSON.stringify(columns)}`)
+      return right
+    })
     await anna.page.setViewportSize(phone.viewport)
   })
 
