@@ -104,11 +104,12 @@ func (a *app) register(srv *pds.Server) {
 		a.procedure("editMessage", (*call).editMessage),
 		a.procedure("deleteMessage", (*call).deleteMessage),
 		a.procedure("reactTo", (*call).reactTo),
-		xrpc.ProcedureBody(namespace+"uploadPicture", rule, a.uploadPicture).WithMaxBody(maxPictureBytes),
+		xrpc.ProcedureBody(namespace+"uploadPicture", rule, a.uploadPicture).WithMaxBody(maxPictureBytes).WithLimits(xrpc.Limit{Points: 100, Window: time.Hour, Key: xrpc.ByAccount}),
 		xrpc.QueryBody(namespace+"getPicture", rule, a.getPicture),
 		xrpc.Subscription(namespace+"watch", rule, a.watch),
 		srv.TicketMethod(namespace+"getTicket"), // for watch, in browsers
 	)
 	srv.HandleJobs(pds.JobHandler{Kind: jobDropPicture, Run: func(ctx context.Context, j pds.Job) error { return a.pictures.Delete(ctx, j.Name) }})
+	srv.HandleJobs(pds.JobHandler{Kind: jobTidy, Run: a.tidy})
 	srv.Observe(namespace+"pictures", a.forgetPictures)
 }

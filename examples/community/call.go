@@ -120,5 +120,6 @@ var (
 	errRoomNotFound    = xrpc.NewError(404, "RoomNotFound", "There is no such room")
 	errMessageNotFound = xrpc.NewError(404, "MessageNotFound", "There is no such message")
 	errPictureNotFound = xrpc.NewError(404, "PictureNotFound", "There is no such picture")
+	errInviteNotFound  = xrpc.NewError(404, "InviteNotFound", "This invite is used up, too old, or there never was one")
 	errPublicRoom      = xrpc.NewError(400, "PublicRoom", "What is said in public rooms is written by createRecord, putRecord and deleteRecord")
 )

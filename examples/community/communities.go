@@ -35,24 +35,18 @@ type communityView struct {
 
 // createCommunity makes the account of a community, which has no credentials, and
 // the caller its owner, who then writes its profile. Founders have accounts here. What
-// a crash has left is taken up by whoever asks for the same name.
+// a crash has left, the administrator deletes: no account that is there is taken over.
 func (a *app) createCommunity(ctx context.Context, in *input) (*communityView, error) {
 	founder, handle := xrpc.CallerFrom(ctx).Actor, in.Name+a.domain
 	if _, err := a.srv.Account(ctx, string(founder)); err != nil {
 		return nil, xrpc.NewError(403, "AccountElsewhere", "Communities are founded by accounts of this server")
 	}
-	account, taken := a.srv.CreateAccount(ctx, pds.NewAccount{Handle: handle})
-	if taken != nil {
-		var err error
-		if account, err = a.srv.Account(ctx, handle); err != nil || account.PasswordHash != "" {
-			return nil, taken
-		}
+	account, err := a.srv.CreateAccount(ctx, pds.NewAccount{Handle: handle})
+	if err != nil {
+		return nil, err
 	}
 	did, doc := account.DID, community{account.Handle, founder, in.Title}
-	err := a.srv.Update(ctx, func(st *pds.State) error {
-		if _, found, err := get[community](st, communityKey(did)); err != nil || found {
-			return errors.Join(err, taken)
-		}
+	err = a.srv.Update(ctx, func(st *pds.State) error {
 		topic := live.Topic{Name: noticeTopic(did), Owner: did, Keep: live.Retention{Count: 100}}
 		return errors.Join(
 			st.PutJSON(communityKey(did), doc),

@@ -32,7 +32,7 @@ func (c *call) createInvite() error {
 	return c.PutJSONUntil(inviteKey(c.community, code), inv, c.Now().Add(life))
 }
 
-// acceptInvite makes the caller a member. Of several who accept the last use of an
+// acceptInvite makes the caller a member, if who has made the invite still could. Of several who accept the last use of an
 // invite at the same time one wins: the others run again, and do not find it.
 func (a *app) acceptInvite(ctx context.Context, in *input) (out *communityView, err error) {
 	who := xrpc.CallerFrom(ctx).Actor
@@ -49,11 +49,15 @@ func (a *app) acceptInvite(ctx context.Context, in *input) (out *communityView, 
 		case already:
 			return xrpc.NewError(409, "AlreadyAMember", "You are a member of this community")
 		case errors.Is(err, storage.ErrNotFound):
-			return xrpc.NewError(404, "InviteNotFound", "This invite is used up, too old, or there never was one")
+			return errInviteNotFound
 		}
 		var inv invite
 		if err = errors.Join(err, d.JSON(&inv)); err != nil {
 			return err
+		}
+		by, _, err := get[standing](st, memberKey(in.Community, inv.By))
+		if err != nil || by.Role.rank() < moderator.rank() || inv.Role.rank() >= by.Role.rank() {
+			return cmp.Or[error](err, errInviteNotFound)
 		}
 		if inv.Left--; inv.Left > 0 {
 			err = st.PutJSONUntil(k, inv, d.Expires)
@@ -94,6 +98,7 @@ func (c *call) dismiss(did syntax.DID) error {
 		c.Delete(memberKey(c.community, did)),
 		c.Delete(memberOfKey(did, c.community)),
 		c.Recheck(did),
+		tidy(c.State, c.community),
 		notice(c.State, c.community),
 	)
 }

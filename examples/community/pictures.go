@@ -105,7 +105,11 @@ func (a *app) forgetPictures(ctx context.Context, ev *pds.Event) error {
 	if ev.Kind != pds.EventAccount || ev.Status != "deleted" {
 		return nil
 	}
-	folder := folderOf(ev.Account)
+	return a.deletePictures(ctx, folderOf(ev.Account))
+}
+
+// deletePictures deletes all whose keys begin with a folder's name.
+func (a *app) deletePictures(ctx context.Context, folder string) error {
 	for {
 		files, err := a.pictures.List(ctx, folder, 100)
 		for _, f := range files {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -85,9 +86,59 @@ func (c *call) changeRoom() error {
 	}
 	err = errors.Join(err, c.addToRoom(c.in.Add), c.PutJSON(roomKey(c.community, c.id), c.room))
 	if len(c.room.Members) == 0 {
-		err = errors.Join(err, c.Delete(roomKey(c.community, c.id)), c.DeleteTopic(roomTopic(c.community, c.id)))
+		err = errors.Join(err, tidy(c.State, c.community))
 	}
 	return errors.Join(err, notice(c.State, c.community))
+}
+
+// jobTidy deletes the private rooms of a community that nobody is in, which nobody
+// sees any more: what was said there, the pictures, and in the end the room. Its name
+// is the community.
+const jobTidy = namespace + "tidy"
+
+func tidy(st *pds.State, community syntax.DID) error {
+	return st.Schedule(pds.Job{Kind: jobTidy, Name: string(community), Due: st.Now()})
+}
+
+func (a *app) tidy(ctx context.Context, j pds.Job) error {
+	community := syntax.DID(j.Name)
+	var rooms map[string]*room
+	err := a.srv.View(ctx, func(st *pds.State) (err error) {
+		rooms, err = scan[*room](st, roomKey(community, ""), maxRooms)
+		return err
+	})
+	for id, r := range rooms {
+		if r.Private && len(r.Members) == 0 {
+			err = errors.Join(err, a.clear(ctx, community, id))
+		}
+	}
+	return err
+}
+
+// clearedAtOnce is how many messages a transaction deletes.
+const clearedAtOnce = 100
+
+// clear deletes a room with all that belongs to it.
+func (a *app) clear(ctx context.Context, community syntax.DID, id string) error {
+	if err := a.deletePictures(ctx, folderOf(community)+id+"/"); err != nil {
+		return err
+	}
+	for done := false; !done; {
+		err := a.srv.Update(ctx, func(st *pds.State) error {
+			page, err := scan[message](st, messageKey(community, id, ""), clearedAtOnce)
+			for m := range page {
+				err = errors.Join(err, st.Delete(messageKey(community, id, m)))
+			}
+			if done = len(page) < clearedAtOnce; done {
+				err = errors.Join(err, st.Delete(roomKey(community, id)), st.DeleteTopic(roomTopic(community, id)))
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 type roomView struct {
