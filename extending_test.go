@@ -2,12 +2,14 @@ package pdskit_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -230,18 +232,24 @@ func tryAll(t *testing.T, steps []stage, port string) {
 // ticket, and sees the next post.
 func watchBoard(t *testing.T, port string) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
 	xrpc := "http://localhost:" + port + "/xrpc/"
-	post := func(method, token string, in, out any) {
+	call := func(verb, method, token string, in, out any) {
 		t.Helper()
 		body, err := json.Marshal(in)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := http.NewRequestWithContext(t.Context(), "POST", xrpc+method, bytes.NewReader(body))
+		r, err := http.NewRequestWithContext(ctx, verb, xrpc+method, bytes.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Header.Set("Content-Type", "application/json")
+		if verb == http.MethodGet {
+			r.Body = http.NoBody
+		} else {
+			r.Header.Set("Content-Type", "application/json")
+		}
 		if token != "" {
 			r.Header.Set("Authorization", "Bearer "+token)
 		}
@@ -259,22 +267,26 @@ func watchBoard(t *testing.T, port string) {
 		}
 	}
 	var session struct{ AccessJwt string }
-	post("com.atproto.server.createSession", "", map[string]any{"identifier": "alice.test", "password": "a long password"}, &session)
+	call("POST", "com.atproto.server.createSession", "", map[string]any{"identifier": "alice.test", "password": "a long password"}, &session)
 	var ticket struct{ Subprotocol string }
-	post("com.example.board.getTicket", session.AccessJwt, map[string]any{"lxm": "com.example.board.watch"}, &ticket)
-	conn, _, err := websocket.Dial(t.Context(), strings.Replace(xrpc, "http", "ws", 1)+"com.example.board.watch",
+	call("POST", "com.example.board.getTicket", session.AccessJwt, map[string]any{"lxm": "com.example.board.watch"}, &ticket)
+	// Without a cursor the stream begins when the server has come to it, which
+	// may be after the post.
+	var before struct{ Cursor string }
+	call("GET", "com.example.board.history", session.AccessJwt, nil, &before)
+	conn, _, err := websocket.Dial(ctx, strings.Replace(xrpc, "http", "ws", 1)+"com.example.board.watch?cursor="+url.QueryEscape(before.Cursor),
 		&websocket.DialOptions{Subprotocols: []string{"xrpc.v1.json", ticket.Subprotocol}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.CloseNow()
 	var written struct{ URI string }
-	post("com.example.board.createRecord", session.AccessJwt, map[string]any{
+	call("POST", "com.example.board.createRecord", session.AccessJwt, map[string]any{
 		"repo": "board.test", "collection": "com.example.board.post",
 		"record": map[string]any{"text": "Live", "createdAt": "2026-11-22T12:00:00Z"},
 	}, &written)
 	for {
-		_, frame, err := conn.Read(t.Context())
+		_, frame, err := conn.Read(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
