@@ -25,14 +25,23 @@ type Account struct {
 }
 
 // CreateAccount signs up an account by com.atproto.server.createAccount: the
-// name is the first part of its handle and of its address at example.com.
+// name is the first part of its handle and of its address at example.com. If the
+// server requires invite codes, it makes one for the account.
 func (p *PDS) CreateAccount(name string) *Account {
 	p.t.Helper()
 	a := &Account{PDS: p, Email: name + "@example.com", Password: "password of " + name}
-	var out session
-	p.Post("com.atproto.server.createAccount", "", map[string]any{
+	in := map[string]any{
 		"handle": name + p.Config.HandleDomains[0], "email": a.Email, "password": a.Password,
-	}, &out)
+	}
+	if p.Config.InviteRequired {
+		codes, err := p.CreateInvites(p.t.Context(), 1, 1)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		in["inviteCode"] = codes[0]
+	}
+	var out session
+	p.Post("com.atproto.server.createAccount", "", in, &out)
 	a.take(out)
 	return a
 }

@@ -2,6 +2,7 @@ package pdstest_test
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 
@@ -40,5 +41,21 @@ func TestAdjustWrapsTheStore(t *testing.T) {
 	}
 	if srv.Config.Store != store {
 		t.Errorf("Config.Store is a %T", srv.Config.Store)
+	}
+}
+
+// An account needs no invite code of the test's where the server requires one.
+func TestCreateAccountWithInvites(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t, func(c *pds.Config) { c.InviteRequired = true })
+	alice, bob := srv.CreateAccount("alice"), srv.CreateAccount("bob")
+	if alice.DID == bob.DID || bob.Handle != "bob.test" {
+		t.Errorf("signed up as %s and %s, %s", alice.DID, bob.DID, bob.Handle)
+	}
+	_, err := srv.Call(t.Context(), "POST", "com.atproto.server.createAccount", nil, nil,
+		map[string]any{"handle": "carol.test", "email": "carol@example.com", "password": "password of carol"})
+	var refused *pdstest.Error
+	if !errors.As(err, &refused) || refused.Name != "InvalidInviteCode" {
+		t.Errorf("without a code: %v", err)
 	}
 }
