@@ -22,7 +22,8 @@ type Error struct {
 	cause error
 }
 
-// NewError returns an Error.
+// NewError returns an Error. The message is taken as it is; the constructors for
+// one name format theirs.
 func NewError(status int, name, message string) *Error {
 	return &Error{Status: status, Name: name, Message: message}
 }

@@ -33,7 +33,8 @@ func (c *Clock) Elapsed() time.Duration {
 	return time.Since(c.start) + c.elapsed
 }
 
-// Advance lets time pass: both clocks move on by d.
+// Advance lets time pass: both clocks move on by d. Access tokens end two hours
+// after they were made, see Account.Login.
 func (c *Clock) Advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
