@@ -129,8 +129,10 @@ func TestExtendingTests(t *testing.T) {
 	all := stages(t)
 	paths := all[len(all)-1].program(t, "2583")
 	out, err := exec.CommandContext(t.Context(), "go", append([]string{"test", "-v"}, paths...)...).CombinedOutput()
-	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestQuota")) {
-		t.Errorf("%v\n%s", err, out)
+	for _, test := range []string{"TestQuota", "TestPostsAreTold"} {
+		if err != nil || !bytes.Contains(out, []byte("--- PASS: "+test)) {
+			t.Errorf("%s: %v\n%s", test, err, out)
+		}
 	}
 }
 
