@@ -20,12 +20,16 @@
 //   - [github.com/pdskit/pdskit/live]: topics, which are messages with history
 //     and resume, and signals such as who is typing; also for programs that are
 //     no PDS. live/livetest checks a store.
+//   - [github.com/pdskit/pdskit/actor]: objects with a key, of which one call
+//     runs at a time, with durable state, alarms and messages. actor/actortest
+//     checks a store.
 //   - [github.com/pdskit/pdskit/repo]: records, trees, commits and CAR files
 //     as pure functions; import it to read or make repositories without a
 //     server.
 //
-// The examples folder has a program for each idea, from one of twenty lines
-// to a server for production. The docs folder says why things are as they are
+// The examples folder has a program for each idea, from one of fifty lines
+// to a server for production. The docs folder goes from an empty main.go to a
+// moderated board (extending.md), and says why things are as they are
 // (decisions.md) and where they pinch (rough-edges.md).
 //
 // # Imports point one way

@@ -3,7 +3,7 @@
 //
 // Import it to embed a PDS in a program of your own. The parts that hold data
 // or reach the network are handed in, so that you keep control of them; the
-// program in examples/minimal is twenty lines, the one in examples/server is
+// program in examples/minimal is fifty lines, the one in examples/server is
 // complete. For tests there is pds/pdstest.
 //
 //	srv, err := pds.New(pds.Config{
@@ -48,8 +48,9 @@
 // [Server.CreateAccount]. [Server.ServiceToken] lets it call other services in the
 // name of an account. Subscriptions are streams in both directions, which
 // browsers open with tickets ([Server.TicketMethod]). A method gets its caller
-// from xrpc.CallerFrom. What an administrator changes by methods of the program's own goes into the audit log
-// by [Server.Audit].
+// from xrpc.CallerFrom. What an administrator changes by methods of the program's
+// own goes into the audit log by [Server.Audit]. docs/extending.md shows all of it in
+// one program that grows step by step.
 //
 // # Callers
 //

@@ -1,4 +1,4 @@
-// Command minimal is a PDS in twenty lines. It keeps everything in memory and
+// Command minimal is a PDS in fifty lines. It keeps everything in memory and
 // is its own PLC directory; examples/server is one that keeps its data.
 package main
 
