@@ -49,7 +49,7 @@
 // name of an account. Subscriptions are streams in both directions, which
 // browsers open with tickets ([Server.TicketMethod]). A method gets its caller
 // from xrpc.CallerFrom. What an administrator changes by methods of the program's
-// own goes into the audit log by [Server.Audit]. docs/extending.md shows all of it in
+// own goes into the audit log by [Server.Audit]. docs/extending.md shows most of it in
 // one program that grows step by step.
 //
 // # Callers
