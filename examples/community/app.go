@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"embed"
 	"errors"
+	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -35,10 +38,12 @@ const serviceName = "community"
 
 // Limits, besides those in the lexicons.
 const (
-	maxRooms        = 90  // of a community: a ban changes two documents of each in one transaction
+	maxRooms        = 60  // of a community: a ban changes three documents of each in one transaction
 	maxParticipants = 200 // of a private room
 	maxMemberships  = 100 // of one person
 	maxPictureBytes = 2 << 20
+	unsentPicture   = time.Hour          // is how long one is kept
+	clearedAtOnce   = 100                // messages of a room, in one transaction
 	inviteLife      = 7 * 24 * time.Hour // unless the invite says otherwise
 )
 
@@ -110,6 +115,50 @@ func (a *app) register(srv *pds.Server) {
 		srv.TicketMethod(namespace+"getTicket"), // for watch, in browsers
 	)
 	srv.HandleJobs(pds.JobHandler{Kind: jobDropPicture, Run: func(ctx context.Context, j pds.Job) error { return a.pictures.Delete(ctx, j.Name) }})
-	srv.HandleJobs(pds.JobHandler{Kind: jobTidy, Run: a.tidy})
+	srv.HandleJobs(pds.JobHandler{Kind: jobClear, Run: a.clear})
 	srv.Observe(namespace+"pictures", a.forgetPictures)
+}
+
+// key names a document of a community.
+func key(kind string, community syntax.DID, parts ...string) pds.DocumentKey {
+	return pds.DocumentKey{Kind: namespace + kind, Owner: community, Key: strings.Join(parts, "/")}
+}
+
+// The documents. All but one belong to a community and leave with it.
+func communityKey(c syntax.DID) pds.DocumentKey             { return key("community", c) }
+func memberKey(c, did syntax.DID) pds.DocumentKey           { return key("member", c, string(did)) }
+func banKey(c, did syntax.DID) pds.DocumentKey              { return key("ban", c, string(did)) }
+func roomKey(c syntax.DID, id string) pds.DocumentKey       { return key("room", c, id) }
+func messageKey(c syntax.DID, r, id string) pds.DocumentKey { return key("message", c, r, id) }
+
+// readKey is how many messages of a room somebody has read.
+func readKey(c, did syntax.DID, r string) pds.DocumentKey { return key("read", c, string(did), r) }
+
+// inviteKey is an invite, under the hash of its code.
+func inviteKey(c syntax.DID, code string) pds.DocumentKey {
+	return key("invite", c, fmt.Sprintf("%x", sha256.Sum256([]byte(code))))
+}
+
+// memberOfKey finds the communities of somebody. It belongs to nobody, so it may
+// be left of a community that is gone.
+func memberOfKey(did, c syntax.DID) pds.DocumentKey {
+	return key("member-of", "", string(did), string(c))
+}
+
+// get reads a document. The zero value stands for one that is not there.
+func get[T any](st *pds.State, k pds.DocumentKey) (v T, found bool, err error) {
+	found, err = st.GetJSON(k, &v)
+	return v, found, err
+}
+
+// scan reads the documents of a community whose key begins with a prefix.
+func scan[T any](st *pds.State, k pds.DocumentKey, limit int) (map[string]T, error) {
+	docs, err := st.Scan(k.Kind, k.Owner, storage.Scan{From: k.Key, To: k.Key + "\x7f", Limit: limit})
+	out := make(map[string]T, len(docs))
+	for _, d := range docs {
+		var v T
+		err = errors.Join(err, d.JSON(&v))
+		out[d.Key[len(k.Key):]] = v
+	}
+	return out, err
 }

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -262,4 +265,26 @@ func TestWatch(t *testing.T) {
 	a.until("watch#lost", secret)
 	b.until("watch#message", "notices", "changed")
 	wantError(t, alice.post("sendMessage", object{"room": secret, "text": "hello?"}, nil), "RoomNotFound")
+
+	// And in again, on the same stream.
+	ok(t, w.owner.post("changeRoom", object{"room": secret, "add": []syntax.DID{alice.DID}}, nil))
+	ok(t, a.conn.Write(t.Context(), websocket.MessageText, again))
+	a.until("watch#message", secret, `"text":"missed"`)
+}
+
+// The program is small enough to be read in one sitting.
+func TestSize(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	ok(t, err)
+	lines := 0
+	for _, name := range files {
+		if !strings.HasSuffix(name, "_test.go") {
+			text, err := os.ReadFile(name)
+			ok(t, err)
+			lines += bytes.Count(text, []byte("\n"))
+		}
+	}
+	if lines == 0 || lines >= 1500 {
+		t.Errorf("%d lines of Go", lines)
+	}
 }

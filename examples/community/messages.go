@@ -41,14 +41,13 @@ type message struct {
 	Seq int64 `json:"seq"`
 }
 
-// journal writes the log of a room in a transaction. It knows the number of the
-// next entry.
+// journal writes the log of a room in a transaction.
 type journal struct {
 	*pds.State
 	community syntax.DID
 	id        string // of the room
 	room      *room
-	next      int64
+	next      int64 // the number of the next entry
 }
 
 func openJournal(st *pds.State, community syntax.DID, id string, r *room) (*journal, error) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -33,8 +32,7 @@ func folderOf(community syntax.DID) string {
 // pictureOf begins the ids of the pictures that somebody has uploaded.
 func pictureOf(did syntax.DID) string { return fmt.Sprintf("%x-", sha256.Sum256([]byte(did)))[32:] }
 
-// uploadPicture takes a picture for a private room. If it is not sent in time, it
-// goes.
+// uploadPicture takes a picture for a private room. If it is not sent in time, it goes.
 func (a *app) uploadPicture(ctx context.Context, up *xrpc.Upload) (*any, error) {
 	query := xrpc.RequestFrom(ctx).URL.Query()
 	data, err := io.ReadAll(up.Reader)
@@ -91,10 +89,7 @@ func (a *app) getPicture(ctx context.Context, in *input) (*xrpc.Body, error) {
 
 // jobDropPicture deletes a picture: with its message, or if it was not sent. Its
 // name is the picture's key.
-const (
-	jobDropPicture = namespace + "drop"
-	unsentPicture  = time.Hour
-)
+const jobDropPicture = namespace + "drop"
 
 func (c *call) dropPicture(id string, wait time.Duration) error {
 	return c.Schedule(pds.Job{Kind: jobDropPicture, Name: c.picture(id), Due: c.Now().Add(wait)})
@@ -111,14 +106,11 @@ func (a *app) forgetPictures(ctx context.Context, ev *pds.Event) error {
 // deletePictures deletes all whose keys begin with a folder's name.
 func (a *app) deletePictures(ctx context.Context, folder string) error {
 	for {
-		files, err := a.pictures.List(ctx, folder, 100)
-		for _, f := range files {
-			if !strings.HasPrefix(f.Key, folder) {
-				return err
-			}
-			err = errors.Join(err, a.pictures.Delete(ctx, f.Key))
+		files, err := a.pictures.List(ctx, folder, 1)
+		if err != nil || len(files) == 0 || !strings.HasPrefix(files[0].Key, folder) {
+			return err
 		}
-		if err != nil || len(files) == 0 {
+		if err := a.pictures.Delete(ctx, files[0].Key); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
@@ -73,8 +74,7 @@ func (c *call) addToRoom(list []syntax.DID) error {
 	return nil
 }
 
-// changeRoom lets who is in a private room add and remove others, or leave. A room
-// that nobody is left in goes away, with all that was said there.
+// changeRoom lets who is in a private room add and remove others, or leave.
 func (c *call) changeRoom() error {
 	if !c.room.Private {
 		return errPublicRoom
@@ -84,61 +84,38 @@ func (c *call) changeRoom() error {
 		c.room.without(did)
 		err = errors.Join(err, c.Recheck(did))
 	}
-	err = errors.Join(err, c.addToRoom(c.in.Add), c.PutJSON(roomKey(c.community, c.id), c.room))
-	if len(c.room.Members) == 0 {
-		err = errors.Join(err, tidy(c.State, c.community))
-	}
-	return errors.Join(err, notice(c.State, c.community))
+	return errors.Join(err, c.addToRoom(c.in.Add), c.keepRoom(c.id, c.room), notice(c.State, c.community))
 }
 
-// jobTidy deletes the private rooms of a community that nobody is in, which nobody
-// sees any more: what was said there, the pictures, and in the end the room. Its name
-// is the community.
-const jobTidy = namespace + "tidy"
-
-func tidy(st *pds.State, community syntax.DID) error {
-	return st.Schedule(pds.Job{Kind: jobTidy, Name: string(community), Due: st.Now()})
-}
-
-func (a *app) tidy(ctx context.Context, j pds.Job) error {
-	community := syntax.DID(j.Name)
-	var rooms map[string]*room
-	err := a.srv.View(ctx, func(st *pds.State) (err error) {
-		rooms, err = scan[*room](st, roomKey(community, ""), maxRooms)
-		return err
-	})
-	for id, r := range rooms {
-		if r.Private && len(r.Members) == 0 {
-			err = errors.Join(err, a.clear(ctx, community, id))
-		}
+// keepRoom stores a private room that somebody has left. The last one takes it along,
+// with all that was said there.
+func (c *call) keepRoom(id string, r *room) error {
+	err := c.PutJSON(roomKey(c.community, id), r)
+	if len(r.Members) == 0 {
+		err = errors.Join(err, c.Schedule(pds.Job{Kind: jobClear, Name: string(c.community) + "/" + id, Due: c.Now()}))
 	}
 	return err
 }
 
-// clearedAtOnce is how many messages a transaction deletes.
-const clearedAtOnce = 100
+// jobClear deletes a room that nobody sees any more. Its name is community/room.
+const jobClear = namespace + "clear"
 
-// clear deletes a room with all that belongs to it.
-func (a *app) clear(ctx context.Context, community syntax.DID, id string) error {
+func (a *app) clear(ctx context.Context, j pds.Job) error {
+	name, id, _ := strings.Cut(j.Name, "/")
+	community := syntax.DID(name)
 	if err := a.deletePictures(ctx, folderOf(community)+id+"/"); err != nil {
 		return err
 	}
-	for done := false; !done; {
-		err := a.srv.Update(ctx, func(st *pds.State) error {
-			page, err := scan[message](st, messageKey(community, id, ""), clearedAtOnce)
-			for m := range page {
-				err = errors.Join(err, st.Delete(messageKey(community, id, m)))
-			}
-			if done = len(page) < clearedAtOnce; done {
-				err = errors.Join(err, st.Delete(roomKey(community, id)), st.DeleteTopic(roomTopic(community, id)))
-			}
-			return err
-		})
-		if err != nil {
-			return err
+	return a.srv.Update(ctx, func(st *pds.State) error {
+		page, err := scan[message](st, messageKey(community, id, ""), clearedAtOnce)
+		for m := range page {
+			err = errors.Join(err, st.Delete(messageKey(community, id, m)))
 		}
-	}
-	return nil
+		if len(page) == clearedAtOnce {
+			return errors.Join(err, st.Schedule(pds.Job{Kind: j.Kind, Name: j.Name, Due: st.Now()}))
+		}
+		return errors.Join(err, st.Delete(roomKey(community, id)), st.DeleteTopic(roomTopic(community, id)))
+	})
 }
 
 type roomView struct {

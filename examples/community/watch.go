@@ -42,6 +42,7 @@ type watcher struct {
 	community syntax.DID
 	who       syntax.DID
 	running   sync.WaitGroup
+	following sync.Map // of the ids of rooms
 }
 
 // watch is what the client says and hears on the stream: it follows rooms, and somebody
@@ -53,7 +54,6 @@ func (a *app) watch(ctx context.Context, in *input, stream *xrpc.Stream) error {
 	defer cancel(nil)
 	w.running.Go(func() { cancel(w.serve(noticeTopic(in.Community), w.maySee(""), "")) })
 	w.running.Go(w.stayPresent)
-	following := map[string]bool{}
 	for {
 		m, err := stream.Receive(ctx)
 		if err != nil {
@@ -67,9 +67,10 @@ func (a *app) watch(ctx context.Context, in *input, stream *xrpc.Stream) error {
 			return xrpc.InvalidRequest("%s", err)
 		}
 		switch {
-		case m.Type == "#follow" && !following[f.Room] && len(following) < maxRooms:
-			following[f.Room] = true
-			w.running.Go(func() { w.follow(f) })
+		case m.Type == "#follow":
+			if _, already := w.following.LoadOrStore(f.Room, true); !already {
+				w.running.Go(func() { w.follow(f) })
+			}
 		case m.Type == "#typing" && w.maySee(f.Room)(ctx) == nil:
 			w.signal(roomTopic(in.Community, f.Room), "typing/"+string(w.who), typingTime)
 		}
@@ -92,6 +93,7 @@ func (w *watcher) serve(topic string, rule live.Rule, cursor string) error {
 // follow sends a room's events after a cursor. If that ends, the client is told.
 func (w *watcher) follow(f input) {
 	err := w.serve(roomTopic(w.community, f.Room), w.maySee(f.Room), f.Cursor)
+	w.following.Delete(f.Room)
 	if w.ctx.Err() == nil {
 		_ = w.stream.Send(w.ctx, "#lost", object{"room": f.Room, "error": xrpc.ErrorName(err)}) // if this fails, the stream ends anyway
 	}
