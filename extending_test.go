@@ -88,9 +88,19 @@ func (st *stage) program(t *testing.T, port string) (paths []string) {
 	return paths
 }
 
+// buildsPrograms skips a test in short runs: what it builds is the same whether
+// the test itself is built with the race detector or not.
+func buildsPrograms(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("builds programs; in short runs")
+	}
+}
+
 // TestExtendingCompiles: the program of docs/extending.md is good after each
 // step, and formatted.
 func TestExtendingCompiles(t *testing.T) {
+	buildsPrograms(t)
 	for _, st := range stages(t) {
 		t.Run(st.title, func(t *testing.T) {
 			paths := st.program(t, "2583")
@@ -126,6 +136,7 @@ func TestExtendingLinks(t *testing.T) {
 
 // TestExtendingTests runs the tests that the program has in the end.
 func TestExtendingTests(t *testing.T) {
+	buildsPrograms(t)
 	all := stages(t)
 	paths := all[len(all)-1].program(t, "2583")
 	out, err := exec.CommandContext(t.Context(), "go", append([]string{"test", "-v"}, paths...)...).CombinedOutput()
@@ -139,6 +150,7 @@ func TestExtendingTests(t *testing.T) {
 // TestExtendingSteps does what docs/extending.md says under "Try it", with the
 // program of the last step; with PDSKIT_BIG=1 with that of each step.
 func TestExtendingSteps(t *testing.T) {
+	buildsPrograms(t)
 	for _, tool := range []string{"bash", "curl", "sed"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skip(err)
