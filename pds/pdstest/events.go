@@ -13,6 +13,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/pdskit/pdskit/repo"
+	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
 )
 
@@ -48,12 +49,19 @@ type Events struct {
 }
 
 // Subscribe opens the firehose after a cursor, or, with a negative one, at its
-// end. The connection closes with ctx, at the latest with the test.
+// end: what is stored from now on comes. The connection closes with ctx, at the
+// latest with the test.
 func (p *PDS) Subscribe(ctx context.Context, cursor int64) (*Events, error) {
-	u := "ws" + strings.TrimPrefix(p.URL, "http") + "/xrpc/com.atproto.sync.subscribeRepos"
-	if cursor >= 0 {
-		u += "?cursor=" + strconv.FormatInt(cursor, 10)
+	if cursor < 0 { // a request without a cursor begins when the server has come to it
+		err := p.Config.Store.View(ctx, func(tx storage.Tx) (err error) {
+			cursor, err = tx.LastSeq()
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
+	u := "ws" + strings.TrimPrefix(p.URL, "http") + "/xrpc/com.atproto.sync.subscribeRepos?cursor=" + strconv.FormatInt(cursor, 10)
 	conn, _, err := websocket.Dial(ctx, u, nil)
 	if err != nil {
 		return nil, err

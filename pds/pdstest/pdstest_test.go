@@ -59,3 +59,27 @@ func TestCreateAccountWithInvites(t *testing.T) {
 		t.Errorf("without a code: %v", err)
 	}
 }
+
+// A subscription at the end has what is written once Subscribe has returned, and
+// nothing from before.
+func TestSubscribeAtTheEnd(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t)
+	alice := srv.CreateAccount("alice")
+	for range 20 {
+		alice.CreateRecord("com.example.note", map[string]any{"text": "before"})
+		events, err := srv.Subscribe(t.Context(), -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, c := alice.CreateRecord("com.example.note", map[string]any{"text": "after"})
+		ev, err := events.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(ev.Ops) != 1 || ev.Ops[0].CID.String() != c {
+			t.Errorf("got %+v, want the record %s", ev.Ops, c)
+		}
+		events.Close()
+	}
+}
