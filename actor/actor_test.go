@@ -45,6 +45,21 @@ func state(t testing.TB, a *actor.Actors[room], id string) (out room) {
 
 func increment(c *actor.Call[room]) error { c.State.Count++; return nil }
 
+// The time of a call is that of the server's clock.
+func TestNow(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t)
+	a := rooms(srv, actor.Kind[room]{})
+	srv.Clock.Advance(48 * time.Hour)
+	ok(t, a.Do(t.Context(), "lobby", func(c *actor.Call[room]) error {
+		before, now, after := srv.Clock.Now(), c.Now(), srv.Clock.Now()
+		if now.Before(before) || now.After(after) {
+			t.Errorf("%v, want %v to %v", now, before, after)
+		}
+		return nil
+	}))
+}
+
 // Calls of one actor run one at a time and lose nothing.
 func TestOneAtATime(t *testing.T) {
 	t.Parallel()
