@@ -35,7 +35,8 @@ const MaxFactorTries = 5
 type FactorAttempt struct {
 	Account Account
 	// Device names the browser. It stays the same for as long as the browser
-	// keeps its cookies, and is no secret.
+	// keeps its cookies, and is no secret. Empty, with Locale, where there is
+	// none: see [Server.CheckSecondFactor].
 	Device string
 	// Factor is the ID of the [FactorChoice] that was made, empty at first.
 	Factor string

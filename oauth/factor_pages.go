@@ -73,9 +73,7 @@ func (v *visit) factorPost() error {
 	if answer == "" {
 		return v.refused(http.StatusBadRequest, page, ui.Problem{Field: ui.FieldCode, Code: ui.ProblemRequired})
 	}
-	// Whoever knows the password begins anew as often as he likes: the failures
-	// are counted for the account, and only the right answer clears them.
-	name := "factor\x00" + string(st.Account)
+	name := factorBackoff(st.Account)
 	wait, err := v.tryOnce(ctx, name)
 	if err != nil {
 		return err

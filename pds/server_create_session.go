@@ -3,19 +3,23 @@ package pds
 import (
 	"context"
 	"errors"
+	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
+	"github.com/pdskit/pdskit/oauth"
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/xrpc"
 )
 
 type createSessionInput struct {
-	Identifier     string `json:"identifier"`
-	Password       string `json:"password"`
-	AllowTakendown bool   `json:"allowTakendown"`
+	Identifier      string `json:"identifier"`
+	Password        string `json:"password"`
+	AuthFactorToken string `json:"authFactorToken"`
+	AllowTakendown  bool   `json:"allowTakendown"`
 }
 
 func (s *Server) createSession() xrpc.Method {
@@ -27,6 +31,9 @@ func (s *Server) createSession() xrpc.Method {
 				return nil, err
 			}
 			who, err := s.verifyLogin(ctx, in.Identifier, in.Password)
+			if err == nil {
+				err = s.checkFactor(ctx, who, in.AuthFactorToken)
+			}
 			var tokens sessionTokens
 			if err == nil {
 				tokens, err = s.openSession(ctx, who, in.AllowTakendown)
@@ -142,6 +149,26 @@ func (s *Server) verifyPassword(ctx context.Context, who *login, apps []appPassw
 	}
 	who.app = &apps[i]
 	return true, nil
+}
+
+// checkFactor asks who has given the right password for the second factor of the
+// account, if it has one: that of Config.OAuth. App passwords are for programs
+// that could not answer.
+func (s *Server) checkFactor(ctx context.Context, who *login, token string) error {
+	if s.oauth == nil || who.app != nil {
+		return nil
+	}
+	wait, err := s.oauth.CheckSecondFactor(ctx, oauthAccount(&who.account), strings.TrimSpace(token))
+	switch {
+	case wait > 0:
+		return xrpc.NewError(http.StatusTooManyRequests, "", "Too many wrong codes").
+			WithHeader("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
+	case errors.Is(err, oauth.ErrFactorRequired):
+		return xrpc.NewError(http.StatusUnauthorized, "AuthFactorTokenRequired", "A code of the second factor is required")
+	case errors.Is(err, oauth.ErrCodeInvalid):
+		return errMailTokenInvalid()
+	}
+	return err
 }
 
 // openSession makes a session for somebody who has given a right password,
