@@ -341,13 +341,13 @@ func (s *Server) createBrought(ctx context.Context, c *creation) error {
 		if err := s.putNewAccount(tx, c, &acct); err != nil {
 			return err
 		}
-		if err := s.scheduleDeletion(tx, &acct); err != nil {
-			return err
-		}
 		if !acct.Active() {
 			if err := markMigration(tx, acct.DID); err != nil {
 				return err
 			}
+		}
+		if err := s.scheduleDeletion(tx, &acct); err != nil {
+			return err
 		}
 		if err := first.apply(tx, &acct); err != nil {
 			return err

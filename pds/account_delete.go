@@ -18,6 +18,10 @@ const jobDeleteAccount = "delete-account"
 // deletionAttempts is how often a deletion that fails is tried: for a month.
 const deletionAttempts = 700
 
+// deletionWarning is how long before the deletion of a deactivated account its
+// owner gets a mail.
+const deletionWarning = 7 * day
+
 // docMigration is the kind of the documents that mark accounts which brought
 // their DID and have never been activated here; their key is the DID.
 const docMigration = "migration"
@@ -26,18 +30,39 @@ const docMigration = "migration"
 // life of a migration renews it.
 const migrationStep = time.Hour
 
-// scheduleDeletion lets a job, or none, belong to a.DeleteAfter. Call it in
-// the Update that changes that.
+// scheduleDeletion lets the jobs that belong to a.DeleteAfter, or none, be there.
+// Call it in the Update that changes that.
 func (s *Server) scheduleDeletion(tx storage.Docs, a *storage.Account) error {
-	if a.DeleteAfter.IsZero() {
-		return s.jobs.Cancel(tx, jobDeleteAccount, string(a.DID))
-	}
-	return s.jobs.Put(tx, deletionJob(a))
+	return scheduleDeletion(tx, s.jobs, a)
 }
 
-// deletionJob is the job that deletes an account at its DeleteAfter.
-func deletionJob(a *storage.Account) jobs.Job {
-	return jobs.Job{Kind: jobDeleteAccount, Name: string(a.DID), Owner: a.DID, Due: a.DeleteAfter}
+// scheduleDeletion puts the job that deletes an account at its DeleteAfter into
+// a queue, and the mail that says so before. Without a DeleteAfter it takes both
+// back. An account that is still on its way here has its owner's attention.
+func scheduleDeletion(tx storage.Docs, queue *jobs.Queue, a *storage.Account) error {
+	notice, err := deletionNotice(a)
+	if err != nil {
+		return err
+	}
+	if a.DeleteAfter.IsZero() {
+		return errors.Join(queue.Cancel(tx, jobDeleteAccount, string(a.DID)), queue.Cancel(tx, notice.Kind, notice.Name))
+	}
+	if err := queue.Put(tx, jobs.Job{Kind: jobDeleteAccount, Name: string(a.DID), Owner: a.DID, Due: a.DeleteAfter}); err != nil {
+		return err
+	}
+	migrating, err := isMigrating(tx, a.DID)
+	if migrating || err != nil {
+		return err
+	}
+	return queue.Put(tx, notice)
+}
+
+// deletionNotice is the job that mails the owner of an account when it will be
+// deleted: deletionWarning before that, or at once if it is nearer.
+func deletionNotice(a *storage.Account) (jobs.Job, error) {
+	j, err := queuedMail{Template: mailDeletionNotice, DID: a.DID}.job(a.DeleteAfter)
+	j.Due = a.DeleteAfter.Add(-deletionWarning)
+	return j, err
 }
 
 // markMigration notes that an account is still on its way here.

@@ -345,6 +345,55 @@ func TestDeleteAfter(t *testing.T) {
 	})
 }
 
+// TestDeletionNotice: a mail says so a week before an account is deleted, or at
+// once if that is nearer, unless it has been activated meanwhile.
+func TestDeletionNotice(t *testing.T) {
+	t.Parallel()
+	const week = 7 * 24 * time.Hour
+	for _, c := range []struct {
+		name        string
+		keep, back  bool
+		left, wait  time.Duration // until the deletion, and until a mail
+		mails, then int           // before it is due, and afterwards
+	}{
+		{name: "a month", left: 4 * week, wait: 3 * week, then: 1},
+		{name: "tomorrow", left: 24 * time.Hour, mails: 1, then: 1},
+		{name: "activated again", back: true, left: 4 * week, wait: 3 * week},
+		{name: "a server that keeps accounts", keep: true, left: 4 * week, wait: 3 * week},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			srv := pdstest.New(t, func(cfg *pds.Config) { cfg.KeepDeactivated = c.keep })
+			a := srv.CreateAccount("alice")
+			after := srv.Clock.Now().Add(c.left).UTC()
+			a.Post("com.atproto.server.deactivateAccount", map[string]any{"deleteAfter": after.Format(time.RFC3339Nano)}, nil)
+			if c.wait > 0 {
+				srv.Clock.Advance(c.wait - time.Minute)
+			}
+			if n := len(srv.Mail.To(a.Email)); n != c.mails {
+				t.Errorf("%d mails at first", n)
+			}
+			if c.back {
+				ok(t, srv.ActivateAccount(t.Context(), a.DID, pds.By{}))
+			}
+			srv.Clock.Advance(2 * time.Minute)
+			if n := len(srv.Mail.To(a.Email)); n != c.then {
+				t.Errorf("%d mails then", n)
+			}
+		})
+	}
+	t.Run("on its way here", func(t *testing.T) {
+		t.Parallel()
+		srv := pdstest.New(t)
+		o := newOutsider(t, srv, "eve.elsewhere.test")
+		in := with(signUp(srv, "eve"), "did", o.DID)
+		ok(t, post(t, srv, createAccountNSID, o.token(t, srv, createAccountNSID), in, nil))
+		if mails := srv.Mail.To(in["email"].(string)); len(mails) != 0 {
+			t.Errorf("mails %v", mails)
+		}
+	})
+}
+
 // TestMigrationIsExtended: signs of life postpone the deletion of an account
 // that is on its way here.
 func TestMigrationIsExtended(t *testing.T) {

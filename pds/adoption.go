@@ -416,7 +416,7 @@ func (w *adoptedWriter) publish() error {
 			return err
 		}
 		if !acct.DeleteAfter.IsZero() {
-			if err := w.a.jobs.Put(tx, deletionJob(&acct)); err != nil {
+			if err := scheduleDeletion(tx, w.a.jobs, &acct); err != nil {
 				return err
 			}
 		}

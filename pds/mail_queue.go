@@ -105,7 +105,7 @@ func (s *Server) sendQueued(ctx context.Context, j jobs.Job) error {
 	now := s.clock.Latest() // a clock that is behind must not end the code early when it returns
 	var a storage.Account
 	code := ""
-	if m.Template != mailSignInAlert {
+	if m.Template != mailSignInAlert && m.Template != mailDeletionNotice {
 		code = newMailToken()
 	}
 	err := s.store.Update(ctx, func(tx storage.Tx) (err error) {
@@ -114,7 +114,7 @@ func (s *Server) sendQueued(ctx context.Context, j jobs.Job) error {
 		} else {
 			a, err = tx.AccountByEmail(m.Email)
 		}
-		if err == nil && !mayGet(mailPurpose(m.Template), &a) {
+		if err == nil && !s.mayGet(m.Template, &a) {
 			err = storage.ErrNotFound
 		}
 		if err != nil || code == "" {
@@ -128,6 +128,9 @@ func (s *Server) sendQueued(ctx context.Context, j jobs.Job) error {
 	if err != nil {
 		return err
 	}
+	if m.Template == mailDeletionNotice {
+		m.Time = a.DeleteAfter
+	}
 	mail, err := s.mails.render(m.Template, MailData{
 		Service: s.cfg.Info.Name, URL: s.public.String(), Contact: s.cfg.Info.Contact,
 		Handle: displayName(&a), Email: a.Email, Code: code, Minutes: int(mailTokenTTL.Minutes()),
@@ -139,11 +142,21 @@ func (s *Server) sendQueued(ctx context.Context, j jobs.Job) error {
 	return send(ctx, s.cfg.Mailer, mail)
 }
 
-// mayGet reports whether an account gets mail for a purpose. One without a
+// mayGet reports whether an account gets a mail, as it is by now. One without a
 // password is that of a group, a service or an external login: to have its
 // mail is not enough to sign in to it.
-func mayGet(purpose mailPurpose, a *storage.Account) bool {
-	return !a.Pending && a.Email != "" && (purpose != mailResetPassword || a.PasswordHash != "")
+func (s *Server) mayGet(template string, a *storage.Account) bool {
+	switch template {
+	case string(mailResetPassword):
+		if a.PasswordHash == "" {
+			return false
+		}
+	case mailDeletionNotice:
+		if a.DeactivatedAt.IsZero() || a.DeleteAfter.IsZero() || s.cfg.KeepDeactivated {
+			return false
+		}
+	}
+	return !a.Pending && a.Email != ""
 }
 
 // displayName is what a mail calls an account.

@@ -39,22 +39,25 @@ type MailData struct {
 	Email   string
 
 	// Code proves that the mail was received, for Minutes minutes. Not in
-	// sign_in_alert.
+	// sign_in_alert and deletion_notice.
 	Code    string
 	Minutes int
 
 	// Device and Time say from where and when somebody signed in; in
-	// sign_in_alert alone.
+	// sign_in_alert. In deletion_notice Time is when the account is deleted.
 	Device string
 	Time   time.Time
 }
 
-// mailSignInAlert is the name of the one mail that has no code.
-const mailSignInAlert = "sign_in_alert"
+// Names of the mails that have no code.
+const (
+	mailSignInAlert    = "sign_in_alert"
+	mailDeletionNotice = "deletion_notice"
+)
 
 // mailNames lists the mails that have templates.
 func mailNames() []string {
-	names := []string{mailSignInAlert}
+	names := []string{mailSignInAlert, mailDeletionNotice}
 	for _, p := range mailPurposes() {
 		names = append(names, string(p))
 	}

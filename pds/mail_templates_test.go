@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/pds/pdstest"
@@ -17,7 +18,7 @@ import (
 func mailNames(t *testing.T) []string {
 	t.Helper()
 	names, err := fs.Glob(pds.MailTemplates(), "*.txt")
-	if err != nil || len(names) != 6 {
+	if err != nil || len(names) != 7 {
 		t.Fatalf("templates: %v, %v", names, err)
 	}
 	return names
@@ -73,11 +74,16 @@ func TestMailsOfMethods(t *testing.T) {
 	_, err := srv.Call(t.Context(), http.MethodPost, createSession, nil, http.Header{"User-Agent": {"Evil <Browser>"}},
 		map[string]any{"identifier": a.Handle, "password": a.Password})
 	ok(t, err)
+	after := srv.Clock.Now().Add(30 * 24 * time.Hour).UTC()
+	a.Post("com.atproto.server.deactivateAccount", map[string]any{"deleteAfter": after.Format(time.RFC3339)}, nil)
+	mails := srv.Mail.To(a.Email) // codes are dropped if they come too late
+	srv.Clock.Advance(24 * 24 * time.Hour)
+	mails = append(mails, srv.Mail.To(a.Email)[len(mails):]...)
 	subjects := map[string]bool{
 		"Email Confirmation": true, "Email Update Requested": true, "Account Deletion Requested": true,
 		"PLC Update Operation Requested": true, "Password Reset Requested": true, "New sign-in to your account": false,
+		"Your account will be deleted": false,
 	}
-	mails := srv.Mail.To(a.Email)
 	for _, m := range mails {
 		hasCode, known := subjects[m.Subject]
 		delete(subjects, m.Subject)
@@ -101,8 +107,16 @@ func TestMailsOfMethods(t *testing.T) {
 		if hasCode && (!strings.Contains(m.Text, "15 minutes") || !strings.Contains(m.HTML, "15 minutes")) {
 			t.Errorf("%s: does not say how long the code is good", m.Subject)
 		}
-		if !hasCode && (!strings.Contains(m.Text, "Evil <Browser>") || !strings.Contains(m.HTML, "Evil &lt;Browser&gt;")) {
-			t.Errorf("%s: does not name the device:\n%s", m.Subject, m.Text)
+		text, html := "", ""
+		switch m.Subject {
+		case "New sign-in to your account":
+			text, html = "Evil <Browser>", "Evil &lt;Browser&gt;"
+		case "Your account will be deleted":
+			text = after.Format("2 January 2006, 15:04 UTC")
+			html = text
+		}
+		if !strings.Contains(m.Text, text) || !strings.Contains(m.HTML, html) {
+			t.Errorf("%s: does not say %q:\n%s", m.Subject, text, m.Text)
 		}
 	}
 	if len(subjects) > 0 || len(mails) != len(mailNames(t)) {
