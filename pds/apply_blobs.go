@@ -28,21 +28,24 @@ func (w *writer) checkBlobs(op *preparedOp, batch *Batch) error {
 	return w.view(w.ctx, func(tx storage.Tx) error {
 		for _, ref := range op.Record.Blobs {
 			b, err := tx.Blob(w.did, ref.CID)
-			hidden := err == nil && !b.Public && batch.Actor != w.did && b.Uploader != batch.Actor
-			if errors.Is(err, storage.ErrNotFound) || hidden || (err == nil && b.TakedownRef != "") {
-				return xrpc.NewError(http.StatusBadRequest, "BlobNotFound", "Could not find blob: "+ref.CID.String())
+			if errors.Is(err, storage.ErrNotFound) || err == nil && b.TakedownRef != "" {
+				return errReferencedBlobNotFound(ref.CID)
 			}
 			if err != nil {
 				return err
 			}
-			if !b.Temporary {
+			if b.Public && !b.Temporary {
 				continue
 			}
 			used, err := tx.BlobReferenced(w.did, ref.CID)
-			if err != nil {
+			switch {
+			case err != nil:
 				return err
-			}
-			if used { // by an imported record; the sweep has not noticed yet
+			case used: // by an imported record; the sweep has not noticed yet
+				continue
+			case !mayPublish(&b, batch.Actor):
+				return errReferencedBlobNotFound(ref.CID)
+			case !b.Temporary:
 				continue
 			}
 			if b.MimeType != ref.MimeType {
@@ -52,6 +55,44 @@ func (w *writer) checkBlobs(op *preparedOp, batch *Batch) error {
 			if b.Size != ref.Size {
 				return xrpc.NewError(http.StatusBadRequest, "InvalidSize",
 					fmt.Sprintf("Referenced Size does not match stored blob. Expected: %d, Got: %d", b.Size, ref.Size))
+			}
+		}
+		return nil
+	})
+}
+
+func errReferencedBlobNotFound(c cid.Cid) *xrpc.Error {
+	return xrpc.NewError(http.StatusBadRequest, "BlobNotFound", "Could not find blob: "+c.String())
+}
+
+// mayPublish reports whether somebody may have records of a blob's owner refer to
+// it: what is public already, the owner all of its own, and who acts for the owner
+// what the same actor has uploaded. The administrator and the server are nobody.
+func mayPublish(b *storage.Blob, actor syntax.DID) bool {
+	return b.Public || actor == "" || actor == b.Owner || actor == b.Uploader
+}
+
+// checkImportedBlobs returns an error if an imported record refers to a blob that
+// is there and that the actor may not publish.
+func (s *Server) checkImportedBlobs(ctx context.Context, did, actor syntax.DID, blobs []cid.Cid) error {
+	if len(blobs) == 0 || actor == did {
+		return nil
+	}
+	return s.store.View(ctx, func(tx storage.Tx) error {
+		for _, c := range blobs {
+			b, err := tx.Blob(did, c)
+			if errors.Is(err, storage.ErrNotFound) { // it is uploaded later
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			used, err := tx.BlobReferenced(did, c)
+			if err != nil {
+				return err
+			}
+			if !used && !mayPublish(&b, actor) {
+				return errReferencedBlobNotFound(c)
 			}
 		}
 		return nil

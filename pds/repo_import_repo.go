@@ -89,7 +89,7 @@ func (s *Server) importCAR(ctx context.Context, did syntax.DID, by cause, up *xr
 			ctx: ctx, store: s.store, did: did, block: spool.block,
 			complete: func(r *storage.Record) error {
 				r.Rev, r.Author = rev, by.actor
-				return nil
+				return s.checkImportedBlobs(ctx, did, by.actor, r.Blobs)
 			},
 		},
 		s: s, base: head.CID, rev: rev, imported: commit.Rev, by: by,
