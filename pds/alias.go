@@ -36,9 +36,6 @@ func (s *Server) Alias(namespace string) {
 		s.uploadBlobFor(namespace+".uploadBlob", rule),
 	}
 	s.Handle(methods...)
-	for _, m := range methods {
-		s.aliases.Store(m.NSID(), true)
-	}
 }
 
 // uploadBlobFor is uploadBlob for an account that somebody acts for.

@@ -72,10 +72,13 @@ func errActorNotPermitted() *xrpc.Error {
 }
 
 // grantOf asks what an actor may do for an account now. It returns nil for
-// nothing.
+// nothing. Whose own account here is deactivated or taken down acts for nobody.
 func (s *Server) grantOf(ctx context.Context, account, actor syntax.DID) (*scope.Set, error) {
 	if s.cfg.Delegation == nil || account == actor {
 		return nil, nil
+	}
+	if active, err := s.activeOrElsewhere(ctx, actor); !active {
+		return nil, err
 	}
 	return askDelegation(ctx, s, account, func(ctx context.Context, st *State) (*scope.Set, error) {
 		return s.cfg.Delegation.Grant(ctx, st, account, actor)
@@ -136,17 +139,21 @@ func (s *Server) checkActingToken(ctx context.Context, c *xrpc.Caller) error {
 	if token.Expires > s.clock.Now().Add(maxActingTokenLife).Unix() {
 		return errService("BadJwt", "jwt expires too late: at most 120 seconds for acting for an account")
 	}
-	return s.store.Update(ctx, func(tx storage.Tx) error {
-		a, err := tx.Account(c.Actor)
-		switch {
-		case errors.Is(err, storage.ErrNotFound): // it lives elsewhere
-		case err != nil:
-			return err
-		case !a.Active():
-			return errActorNotPermitted()
+	return s.store.Update(ctx, func(tx storage.Tx) error { return s.spendServiceToken(tx, c) })
+}
+
+// activeOrElsewhere reports whether somebody's account is active, as far as this
+// server knows: one that is not here is.
+func (s *Server) activeOrElsewhere(ctx context.Context, did syntax.DID) (active bool, err error) {
+	err = s.store.View(ctx, func(tx storage.Tx) error {
+		a, err := tx.Account(did)
+		active = err == nil && a.Active() || errors.Is(err, storage.ErrNotFound)
+		if errors.Is(err, storage.ErrNotFound) {
+			return nil
 		}
-		return s.spendServiceToken(tx, c)
+		return err
 	})
+	return active, err
 }
 
 // requireOwnRPC checks that an app was granted a method by name. The wide grants

@@ -1,6 +1,7 @@
 package pds
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 
@@ -26,10 +27,13 @@ func (s *Server) OwnMethodRule() xrpc.Rule {
 		if err := s.mayCallOwn(c, xrpc.MethodFrom(ctx)); err != nil {
 			return err
 		}
-		switch {
-		case c.Kind == xrpc.KindService && xrpc.RequestFrom(ctx).Method == http.MethodPost:
-			return s.checkActingToken(ctx, c)
-		case c.OriginKind() == xrpc.KindService:
+		if c.OriginKind() == xrpc.KindService {
+			if active, err := s.activeOrElsewhere(ctx, c.Actor); err != nil || !active {
+				return cmp.Or(err, error(errActorNotPermitted()))
+			}
+			if c.Kind == xrpc.KindService && xrpc.RequestFrom(ctx).Method == http.MethodPost {
+				return s.checkActingToken(ctx, c)
+			}
 			return nil
 		}
 		a, err := s.accountOf(ctx, c)

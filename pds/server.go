@@ -42,8 +42,6 @@ type Server struct {
 	// authenticateSession. Requests only read it.
 	own sync.Map
 
-	aliases sync.Map // of NSIDs, see Alias
-
 	releasing sync.RWMutex // held to delete bytes of blobs; for reading, to keep them
 
 	observing sync.Mutex
