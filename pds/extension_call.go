@@ -46,7 +46,7 @@ func callExtension[T any](ctx context.Context, s *Server, c extensionCall, fn fu
 	}
 	done := make(chan answer, 1)
 	go func() {
-		var a answer
+		a := answer{err: fmt.Errorf("pds: the %s did not return", c.what)} // as after runtime.Goexit
 		defer func() {
 			if v := recover(); v != nil {
 				s.log.ErrorContext(ctx, "a "+c.what+" panicked", "did", c.about, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))

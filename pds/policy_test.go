@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -460,5 +461,22 @@ func TestPolicyDecidesOnCurrentState(t *testing.T) {
 	note(t, a, "one", "x")
 	if asked.Load() != 2 {
 		t.Errorf("asked %d times", asked.Load())
+	}
+}
+
+// A policy that ends its goroutine has not agreed.
+func TestPolicyThatDoesNotReturn(t *testing.T) {
+	t.Parallel()
+	srv := withPolicy(t, func(_ context.Context, w *pds.Write) error {
+		if len(w.Ops) > 0 {
+			runtime.Goexit() // as t.Fatal does
+		}
+		return nil
+	})
+	a := srv.CreateAccount("alice")
+	_, err := write(t, a, createRecord, map[string]any{"collection": noteCollection, "record": map[string]any{}})
+	wantError(t, err, 500, "InternalServerError")
+	if n := len(listAll(t, a, noteCollection)); n != 0 {
+		t.Errorf("%d records", n)
 	}
 }
