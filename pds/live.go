@@ -143,7 +143,7 @@ func (st *State) Topic(name string) (live.Info, error) {
 		return live.Info{}, ErrStateClosed
 	}
 	var info live.Info
-	err := st.view(func(tx storage.Docs) (err error) {
+	err := st.view(func(tx storage.Tx) (err error) {
 		info, err = live.Lookup(readDocs{tx, st}, name)
 		return err
 	})

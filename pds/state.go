@@ -102,7 +102,7 @@ func (d *Document) JSON(v any) error { return json.Unmarshal(d.Value, v) }
 type State struct {
 	ctx      context.Context
 	s        *Server
-	tx       storage.Docs // of a snapshot, or nil: each read is a View of its own
+	tx       storage.Tx // of a snapshot, or nil: each read is a View of its own
 	readOnly bool
 
 	mu     sync.Mutex
@@ -208,11 +208,11 @@ func (st *State) close() {
 func (st *State) changed() bool { return st != nil && len(st.order)+len(st.later) > 0 }
 
 // view reads from the snapshot or the store.
-func (st *State) view(fn func(storage.Docs) error) error {
+func (st *State) view(fn func(storage.Tx) error) error {
 	if st.tx != nil {
 		return fn(st.tx)
 	}
-	return st.s.store.View(st.ctx, func(tx storage.Tx) error { return fn(tx) })
+	return st.s.store.View(st.ctx, fn)
 }
 
 func (st *State) countReads(n int) error {
@@ -244,7 +244,7 @@ func (st *State) Get(k DocumentKey) (Document, error) {
 		if err := st.countReads(1); err != nil {
 			return Document{}, err
 		}
-		err := st.view(func(tx storage.Docs) (err error) {
+		err := st.view(func(tx storage.Tx) (err error) {
 			d, err = tx.GetDoc(id.kind, id.key)
 			return err
 		})
@@ -408,7 +408,7 @@ func (st *State) Scan(kind string, owner syntax.DID, s storage.Scan) ([]Document
 	// Each change can hide one of the documents that are found.
 	s.Limit = limit + len(st.order)
 	var docs []storage.Doc
-	err := st.view(func(tx storage.Docs) (err error) {
+	err := st.view(func(tx storage.Tx) (err error) {
 		docs, err = tx.ScanDocs(kind, s)
 		return err
 	})

@@ -24,6 +24,37 @@ type AccountUsage struct {
 	BlobBytes int64         `json:"blobBytes"`
 }
 
+// Usage returns how much an account stores, or storage.ErrNotFound without an
+// account: for quotas. It is that of the moment. In a [Policy] it is without the
+// change that is asked about, and does not rise until that is stored, since
+// all other changes of the account wait; it counts uploads that no record refers to
+// yet, until they are swept (Limits.TemporaryBlob). In an Update it may have
+// changed when the changes are applied.
+func (st *State) Usage(did syntax.DID) (u AccountUsage, err error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.closed {
+		return u, ErrStateClosed
+	}
+	if err := st.countReads(1); err != nil {
+		return u, err
+	}
+	err = st.view(func(tx storage.Tx) error {
+		a, err := tx.Account(did)
+		if err == nil {
+			u, err = usageOf(tx, &a)
+		}
+		return err
+	})
+	return u, err
+}
+
+// usageOf reads how much an account stores.
+func usageOf(tx storage.Tx, a *storage.Account) (AccountUsage, error) {
+	u, err := tx.Usage(a.DID)
+	return AccountUsage{a.DID, a.Handle, u.Records, u.RepoBytes, u.Blobs, u.BlobBytes}, err
+}
+
 // Usage lists how much the accounts after a position store, at most limit of
 // them and 1,000, in order of their creation. Each page returns the position
 // to go on from; the last one is empty.
@@ -35,13 +66,11 @@ func (s *Server) Usage(ctx context.Context, after storage.AccountCursor, limit i
 			return err
 		}
 		for i := range accounts {
-			a := &accounts[i]
-			u, err := tx.Usage(a.DID)
+			u, err := usageOf(tx, &accounts[i])
 			if err != nil {
 				return err
 			}
-			list = append(list, AccountUsage{a.DID, a.Handle, u.Records, u.RepoBytes, u.Blobs, u.BlobBytes})
-			next = a.Cursor()
+			list, next = append(list, u), accounts[i].Cursor()
 		}
 		return nil
 	})

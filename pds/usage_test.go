@@ -1,10 +1,14 @@
 package pds_test
 
 import (
+	"context"
+	"errors"
 	"testing"
 
+	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/pds/pdstest"
 	"github.com/pdskit/pdskit/storage"
+	"github.com/pdskit/pdskit/xrpc"
 )
 
 func TestUsage(t *testing.T) {
@@ -30,4 +34,43 @@ func TestUsage(t *testing.T) {
 	if totals.RepoBytes != first[0].RepoBytes+second[0].RepoBytes || totals.BlobBytes != 8 || totals.TemporaryBlobs != 1 || totals.Accounts != 2 {
 		t.Errorf("totals %+v", totals)
 	}
+}
+
+// A quota of bytes by what the account stores.
+func TestStateUsage(t *testing.T) {
+	t.Parallel()
+	const most = 20
+	srv := withPolicy(t, func(_ context.Context, w *pds.Write) error {
+		if w.Upload == nil {
+			return nil
+		}
+		used, err := w.State.Usage(w.Account)
+		if err == nil && used.BlobBytes+w.Upload.Size > most {
+			err = xrpc.NewError(400, "QuotaExceeded", "Enough")
+		}
+		return err
+	})
+	a := srv.CreateAccount("alice")
+	done := make(chan error)
+	for _, text := range []string{"0123456", "1234567", "2345678", "3456789"} {
+		go func() { _, err := upload(t, a, "text/plain", []byte(text)); done <- err }()
+	}
+	stored := 0
+	for range 4 {
+		if err := <-done; err == nil {
+			stored++
+		} else {
+			wantError(t, err, 400, "QuotaExceeded")
+		}
+	}
+	ok(t, srv.View(t.Context(), func(st *pds.State) error {
+		used, err := st.Usage(a.DID)
+		if used.BlobBytes != 14 || used.Blobs != 2 || stored != 2 || used.Handle != a.Handle {
+			t.Errorf("%+v, %d were stored", used, stored)
+		}
+		if _, err := st.Usage("did:plc:nobody"); !errors.Is(err, storage.ErrNotFound) {
+			t.Errorf("of nobody: %v", err)
+		}
+		return err
+	}))
 }
