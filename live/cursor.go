@@ -1,6 +1,7 @@
 package live
 
 import (
+	"crypto/rand"
 	"strconv"
 	"strings"
 )
@@ -8,6 +9,8 @@ import (
 // epochLength is how many letters and digits name the life of a topic from its
 // creation to its deletion.
 const epochLength = 16
+
+func newEpoch() string { return rand.Text()[:epochLength] }
 
 // cursor is a position in a topic: everything up to an entry.
 type cursor struct {

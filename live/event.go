@@ -35,7 +35,8 @@ type Gap struct {
 	From, To int64 // the first and the last, both inclusive
 
 	// Reset says that the subscriber's cursor did not belong to this topic (it
-	// was deleted and made again, or the store is an older copy): whatever the
+	// was deleted and made again, or the store is an older copy, see
+	// [Hub.VoidCursors]): whatever the
 	// subscriber has of it is void. From and To are what there is; To is one
 	// less than From if the topic is empty.
 	Reset bool

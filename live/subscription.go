@@ -103,7 +103,7 @@ func (s *Subscription) start(ctx context.Context, at cursor, o Options) error {
 	s.pos = info.Last
 	switch {
 	case o.Cursor == "":
-	case at.epoch != info.epoch || at.seq > info.Last:
+	case at.epoch != info.life || at.seq > info.Last:
 		s.first = info.gap(Gap{From: info.First, To: info.Last, Reset: true})
 	default:
 		s.pos = at.seq

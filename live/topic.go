@@ -1,7 +1,7 @@
 package live
 
 import (
-	"crypto/rand"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,18 +55,20 @@ type Info struct {
 	// An empty topic has a First of Last + 1, a new one 1 and 0.
 	First, Last int64
 
-	epoch string
+	epoch string      // names the topic's life, and so its entries
+	life  string      // the same for cursors, see Hub.VoidCursors
 	at    int64       // time of the last entry, Unix milliseconds
 	doc   storage.Doc // as read
 }
 
 // Cursor returns the position after an entry: a subscriber who begins there
 // gets those above it. Info.Last gives the end of the topic, 0 its beginning.
-func (i *Info) Cursor(seq int64) string { return cursor{i.epoch, seq}.String() }
+func (i *Info) Cursor(seq int64) string { return cursor{i.life, seq}.String() }
 
 // storedTopic is the value of a topic's document.
 type storedTopic struct {
 	Epoch   string `json:"epoch"`
+	Life    string `json:"life,omitempty"` // empty: the epoch
 	First   int64  `json:"first"`
 	Last    int64  `json:"last"`
 	Created int64  `json:"created"`      // Unix milliseconds, like the next
@@ -88,8 +90,9 @@ func Create(tx storage.Docs, now time.Time, t Topic) error {
 	} else if !errors.Is(err, storage.ErrNotFound) {
 		return err
 	}
+	epoch := newEpoch()
 	info := Info{
-		Topic: t, Created: now, First: 1, epoch: rand.Text()[:epochLength],
+		Topic: t, Created: now, First: 1, epoch: epoch, life: epoch,
 		doc: storage.Doc{Kind: docTopic, Key: t.Name, Owner: t.Owner},
 	}
 	return info.put(tx)
@@ -160,14 +163,18 @@ func decodeTopic(d storage.Doc) (Info, error) {
 			Keep: Retention{Count: s.Count, Age: time.Duration(s.Age) * time.Millisecond},
 		},
 		Created: time.UnixMilli(s.Created).UTC(), First: s.First, Last: s.Last,
-		epoch: s.Epoch, at: s.At, doc: d,
+		epoch: s.Epoch, life: cmp.Or(s.Life, s.Epoch), at: s.At, doc: d,
 	}, nil
 }
 
 // put stores the topic, and notes its new version.
 func (i *Info) put(tx storage.Docs) (err error) {
+	life := i.life
+	if life == i.epoch {
+		life = ""
+	}
 	i.doc.Value, err = json.Marshal(storedTopic{
-		Epoch: i.epoch, First: i.First, Last: i.Last, Created: i.Created.UnixMilli(), At: i.at,
+		Epoch: i.epoch, Life: life, First: i.First, Last: i.Last, Created: i.Created.UnixMilli(), At: i.at,
 		Count: i.Keep.Count, Age: i.Keep.Age.Milliseconds(),
 	})
 	if err == nil {

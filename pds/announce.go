@@ -39,7 +39,7 @@ type announcement struct {
 
 // AnnounceRepos tells the network the state of every repository as if it were
 // new: each active account gets a new commit over the records that it has, and
-// a #sync event. Call it, once, when the store has gone back in time, before
+// a #sync event. Cursors of topics begin anew, see live.Hub.VoidCursors. Call it, once, when the store has gone back in time, before
 // the server serves: after it has been restored from a backup.
 //
 // When it returns, one account has been announced, so that the cursors of
@@ -48,6 +48,9 @@ type announcement struct {
 // on after a restart where it was, and begins anew when AnnounceRepos is
 // called again. An account that cannot be announced is named in the log.
 func (s *Server) AnnounceRepos(ctx context.Context) error {
+	if err := s.live.VoidCursors(ctx); err != nil {
+		return err
+	}
 	var at announcement
 	for told := false; !told; {
 		accounts, err := s.accountsAfter(ctx, at, 1)

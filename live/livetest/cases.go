@@ -503,6 +503,36 @@ func madeAgain(e *env) {
 	again.wantMessages(2, 2)
 }
 
+// What is published after the store has gone back in time is not taken for what
+// a client has of before.
+func voidCursors(e *env) {
+	const others = 120 // more than one transaction takes
+	for i := range others {
+		if err := e.hub.Create(e.Context(), live.Topic{Name: fmt.Sprint("other/", i)}); err != nil {
+			e.Fatal(err)
+		}
+	}
+	e.publishN(1, 3)
+	old := e.info()
+	if err := e.hub.VoidCursors(e.Context()); err != nil {
+		e.Fatal(err)
+	}
+	e.publish(e.hub, "four")
+	resumed := e.subscribe(e.hub, old.Cursor(3))
+	resumed.wantGap(live.Gap{From: 1, To: 4, Reset: true})
+	e.publish(e.hub, "five")
+	resumed.wantMessages(5, 5)
+	now := e.info()
+	e.subscribe(e.hub, now.Cursor(3)).wantMessages(4, 5)
+	e.wantSeqs("all", e.page(live.Query{}), 1, 2, 3, 4, 5)
+	for i := range others {
+		info, err := e.hub.Topic(e.Context(), fmt.Sprint("other/", i))
+		if err != nil || info.Cursor(0) != now.Cursor(0) {
+			e.Fatalf("topic %d: %s %v", i, info.Cursor(0), err)
+		}
+	}
+}
+
 func ownerLeaves(e *env) {
 	const did = syntax.DID("did:plc:aaaaaaaaaaaaaaaaaaaaaaaa")
 	mine := live.Topic{Name: "mine", Owner: did}

@@ -73,6 +73,7 @@ var cases = []struct {
 	{"RetentionByAge", retentionByAge},
 	{"Deletion", deletion},
 	{"DeletedAndMadeAgain", madeAgain},
+	{"VoidCursors", voidCursors},
 	{"OwnerLeaves", ownerLeaves},
 	{"TooFarBehind", behind},
 	{"SeveralProcesses", severalProcesses},
