@@ -77,7 +77,7 @@ func (s *Server) setHandle(ctx context.Context, did syntax.DID, text string, adm
 	}
 	_, err = s.changeAccount(ctx, did, func(tx storage.Tx, a *storage.Account) error {
 		a.Handle = h
-		return dropHandleHold(tx, did, h)
+		return errors.Join(dropHandleHold(tx, did, h), s.noteChange(ctx, tx, did, by, string(StatusHandle)))
 	}, func(_ storage.Tx, a *storage.Account) ([]storage.Event, error) {
 		return []storage.Event{by.event(did, eventIdentity, encodeIdentity(did, h))}, nil
 	})

@@ -76,6 +76,11 @@ func (s *Server) changeStatus(ctx context.Context, did syntax.DID, action Status
 			if err := state.apply(tx); err != nil {
 				return err
 			}
+			if action == StatusActivate || action == StatusDeactivate { // a takedown is not done for the account
+				if err := s.noteChange(ctx, tx, did, by, string(action)); err != nil {
+					return err
+				}
+			}
 			if announce == nil {
 				return nil
 			}

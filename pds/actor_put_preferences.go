@@ -58,8 +58,10 @@ func (s *Server) putPreferences() xrpc.Method {
 				if doc.Value, err = json.Marshal(merged); err != nil {
 					return err
 				}
-				_, err = tx.PutDoc(doc)
-				return err
+				if _, err = tx.PutDoc(doc); err != nil {
+					return err
+				}
+				return s.noteChange(ctx, tx, caller.Account, causeOf(caller), ChangePreferences)
 			})
 			return nil, err
 		})

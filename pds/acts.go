@@ -25,12 +25,24 @@ type Act struct {
 	// Method is the NSID that was called, empty for code in the process.
 	Method string `json:"method,omitempty"`
 
-	// Writes are what was done, without the records themselves.
+	// Writes are what was done to records, without the records themselves.
 	Writes []ActWrite `json:"writes,omitempty"`
+
+	// Change is what else was done: a [StatusAction], or one of the constants
+	// below.
+	Change string `json:"change,omitempty"`
 
 	// Refused is the name of the error for an act that was refused.
 	Refused string `json:"refused,omitempty"`
 }
+
+// What an [Act] changes besides records and the status of the account.
+const (
+	ChangeUpload      = "upload"      // a blob was stored
+	ChangeImport      = "import"      // the whole repository was replaced
+	ChangeIdentity    = "identity"    // the document of the DID was changed
+	ChangePreferences = "preferences" // of apps
+)
 
 // ActWrite is one write of an [Act].
 type ActWrite struct {
@@ -120,16 +132,27 @@ func (s *Server) putAct(tx storage.Docs, kind string, a Act) error {
 	return err
 }
 
-// newAct describes a batch that somebody applies for another account, or returns
-// nil for one's own.
-func (s *Server) newAct(ctx context.Context, b *Batch) *Act {
-	if b.Actor == b.Account {
+// newAct describes what somebody does for another account, or returns nil for
+// what an account, the administrator or the server does.
+func (s *Server) newAct(ctx context.Context, account syntax.DID, by cause) *Act {
+	if by.actor == account || by.actor == "" {
 		return nil
 	}
 	return &Act{
-		Time: s.clock.Now().UTC().Truncate(time.Millisecond), Account: b.Account, Actor: b.Actor,
-		Client: cutText(b.Client), Method: xrpc.MethodFrom(ctx),
+		Time: s.clock.Now().UTC().Truncate(time.Millisecond), Account: account, Actor: by.actor,
+		Client: cutText(by.client), Method: xrpc.MethodFrom(ctx),
 	}
+}
+
+// noteChange remembers a change that is none of records, as part of its
+// transaction, if somebody makes it for another account.
+func (s *Server) noteChange(ctx context.Context, tx storage.Docs, account syntax.DID, by cause, change string) error {
+	act := s.newAct(ctx, account, by)
+	if act == nil {
+		return nil
+	}
+	act.Change = change
+	return s.putAct(tx, docAct, *act)
 }
 
 // writesOf lists what a batch did.

@@ -281,7 +281,7 @@ func (w *writer) applyBatch(ctx context.Context, b *Batch, ops []preparedOp, res
 		records: make(map[string]storage.Record, len(ops)),
 		overlay: make(map[string]cid.Cid, len(ops)),
 		cause:   cause{b.Actor, b.Client},
-		act:     w.s.newAct(ctx, b),
+		act:     w.s.newAct(ctx, b.Account, cause{b.Actor, b.Client}),
 	}
 	asks := w.s.cfg.Policy != nil && len(ops) > 0
 	if asks {

@@ -68,7 +68,8 @@ func (s *Server) checkOperation(op *identity.Operation, a *storage.Account) erro
 // identity of an account has changed.
 func (s *Server) announceIdentity(ctx context.Context, a *storage.Account, by cause) error {
 	s.forgetIdentity(ctx, a.DID, a.Handle)
-	_, err := s.changeAccount(ctx, a.DID, func(storage.Tx, *storage.Account) error { return nil },
+	_, err := s.changeAccount(ctx, a.DID,
+		func(tx storage.Tx, _ *storage.Account) error { return s.noteChange(ctx, tx, a.DID, by, ChangeIdentity) },
 		func(_ storage.Tx, a *storage.Account) ([]storage.Event, error) {
 			return []storage.Event{by.event(a.DID, eventIdentity, encodeIdentity(a.DID, a.Handle))}, nil
 		})

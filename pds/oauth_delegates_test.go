@@ -108,7 +108,7 @@ func TestOAuthAsGroup(t *testing.T) {
 	}
 	acts, err := h.Acts(t.Context(), group.DID, pds.ActQuery{})
 	ok(t, err)
-	if len(acts) != 1 || acts[0].Actor != alice.DID || acts[0].Client != app.clientID() || acts[0].Method != createRecord {
+	if len(acts) != 2 || acts[1].Actor != alice.DID || acts[1].Client != app.clientID() || acts[1].Method != createRecord || acts[0].Change != pds.ChangeUpload {
 		t.Errorf("the acts: %+v", acts)
 	}
 	refused := strings.Join(h.acts(true), "; ")

@@ -203,6 +203,9 @@ func (st *importer) publish(root cid.Cid) error {
 			if err := state.apply(tx); err != nil {
 				return err
 			}
+			if err := st.s.noteChange(ctx, tx, st.did, st.by, ChangeImport); err != nil {
+				return err
+			}
 			if !active {
 				return nil
 			}

@@ -112,8 +112,10 @@ func (s *Server) storeBlob(ctx context.Context, owner syntax.DID, by cause, up *
 			if err := state.apply(tx); err != nil {
 				return err
 			}
-			stored, err = putUpload(tx, b)
-			return err
+			if stored, err = putUpload(tx, b); err != nil {
+				return err
+			}
+			return s.noteChange(ctx, tx, owner, by, ChangeUpload)
 		})
 	}
 	if s.cfg.Policy == nil {
