@@ -247,9 +247,12 @@ func (v *visit) choose(did syntax.DID) error {
 
 // proceed goes on with a choice: to the reactivation of the account, to the
 // consent page, or back to the app. In the account manager it goes to the
-// account.
+// account, or back to the [Area] that somebody has come from.
 func (v *visit) proceed(c choice) error {
 	if v.req == nil {
+		if back := v.takeReturn(v.w, v.r); back != "" {
+			return v.goTo(back)
+		}
 		return v.goTo(managerURL(c.account, ""))
 	}
 	p, err := v.ready(c)

@@ -12,7 +12,11 @@ const (
 	cookieDevice  = "dev"  // names the device
 	cookieSession = "ses"  // changes often, and so finds out copies
 	cookieLocale  = "lang" // the language that was picked
+	cookieReturn  = "ret"  // where to go after signing in, see Area
 )
+
+// returnTTL is how long somebody may take to sign in and come back to an Area.
+const returnTTL = 15 * time.Minute
 
 // cookieTTL is how long browsers keep a cookie at most.
 const cookieTTL = 400 * day
@@ -28,8 +32,14 @@ func (s *Server) cookieName(name string) string {
 }
 
 func (s *Server) setCookie(w http.ResponseWriter, name, value string) {
+	s.setCookieFor(w, name, value, cookieTTL)
+}
+
+// setCookieFor sets a cookie that browsers keep for so long. A negative time
+// removes it.
+func (s *Server) setCookieFor(w http.ResponseWriter, name, value string, ttl time.Duration) {
 	http.SetCookie(w, &http.Cookie{
-		Name: s.cookieName(name), Value: value, Path: "/", MaxAge: int(cookieTTL / time.Second),
+		Name: s.cookieName(name), Value: value, Path: "/", MaxAge: int(ttl / time.Second),
 		Secure: s.secure(), HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	})
 }

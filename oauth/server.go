@@ -103,12 +103,16 @@ const (
 
 // ServeHTTP serves the protocol and the pages.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx := context.WithValue(r.Context(), originKey{}, origin{s.cfg.ClientIP(r), r.UserAgent()})
 	if !s.isOwnHost(r) {
 		http.NotFound(w, r)
 		return
 	}
-	s.mux.ServeHTTP(w, r.WithContext(ctx))
+	s.mux.ServeHTTP(w, s.withOrigin(r))
+}
+
+// withOrigin returns a request whose context knows where it comes from.
+func (s *Server) withOrigin(r *http.Request) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), originKey{}, origin{s.cfg.ClientIP(r), r.UserAgent()}))
 }
 
 // origin is where a request comes from.
