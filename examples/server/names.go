@@ -189,6 +189,8 @@ func knownSettings() []setting {
 		value("PDS_DISABLE_SSRF_PROTECTION", "let requests go to private addresses (false)", func(s *settings) *bool { return &s.noGuard }, parseBool),
 		value("PDS_ADMIN_LISTEN", "address, such as 127.0.0.1:9100, where /metrics is served without a password (none; /admin/metrics has one)", func(s *settings) *string { return &s.adminListen }, parseListen),
 		value("PDS_ADMIN_PAGES", "pages for the administrator at /admin, and reports kept for them (true)", func(s *settings) *bool { return &s.adminPages }, parseBool),
+		list("PDS_ADMIN_DIDS", "accounts of this server that may use the pages at /admin, comma-separated DIDs (none)",
+			func(s *settings) *[]syntax.DID { return &s.adminDIDs }, parseDID),
 		value("OTEL_EXPORTER_OTLP_ENDPOINT", "where OpenTelemetry traces go, such as http://localhost:4318; further OTEL_* names are read from the environment alone (none)",
 			func(s *settings) *string { return &s.otlpURL }, parseURL),
 		value("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "the same, with the whole path", func(s *settings) *string { return &s.tracesURL }, parseURL),

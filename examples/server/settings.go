@@ -37,8 +37,9 @@ type settings struct {
 	warnings         []string // about the configuration
 	adminListen      string   // empty: none
 	adminPages       bool
-	otlpURL          string // where spans go, without path; empty: nowhere
-	tracesURL        string // the same with path, before it
+	adminDIDs        []syntax.DID // whose accounts may use the pages
+	otlpURL          string       // where spans go, without path; empty: nowhere
+	tracesURL        string       // the same with path, before it
 	otelOff          bool
 	envFile          string // empty: none; a backup copies it
 

@@ -182,6 +182,7 @@ var values = map[string]struct {
 	"PDS_RATE_LIMIT_BYPASS_IPS":          {"203.0.113.7, 2001:db8::/32", []string{mark, "203.0.113.7/33"}},
 	"PDS_DISABLE_SSRF_PROTECTION":        {"true", []string{mark}},
 	"PDS_ADMIN_PAGES":                    {"false", []string{mark}},
+	"PDS_ADMIN_DIDS":                     {"did:plc:ar7c4by46qjdydhdevvrndac, did:web:alice.example.com", []string{mark, "alice.example.com"}},
 	"OTEL_EXPORTER_OTLP_ENDPOINT":        {"http://localhost:4318/", []string{mark, "grpc://" + mark + ":4317"}},
 	"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": {"http://localhost:4318/v1/traces", []string{mark}},
 	"OTEL_SDK_DISABLED":                  {"true", []string{mark}},

@@ -110,13 +110,13 @@ func (h *handler) takeDown(v *visit) error {
 		return xrpc.InvalidRequest("A reference has at most %d characters.", maxReference)
 	}
 	return h.change(v, "take down", ref, "The account is taken down.", func(a *pds.AccountDetails) error {
-		return h.srv.TakeDownAccount(v.r.Context(), a.DID, ref, pds.By{})
+		return h.srv.TakeDownAccount(v.r.Context(), a.DID, ref, v.by())
 	})
 }
 
 func (h *handler) restore(v *visit) error {
 	return h.change(v, "restore", "", "The takedown has ended.", func(a *pds.AccountDetails) error {
-		return h.srv.RestoreAccount(v.r.Context(), a.DID, pds.By{})
+		return h.srv.RestoreAccount(v.r.Context(), a.DID, v.by())
 	})
 }
 
@@ -171,7 +171,7 @@ func (h *handler) deleteAccount(v *visit) error {
 		return nil
 	}
 	err = h.audit(v, "delete", string(a.DID), string(a.Handle), func() error {
-		return h.srv.DeleteAccount(v.r.Context(), a.DID, pds.By{})
+		return h.srv.DeleteAccount(v.r.Context(), a.DID, v.by())
 	})
 	if err != nil {
 		return err

@@ -8,15 +8,24 @@
 //	mux.Handle("/", srv)
 //
 // Who enters the administrator's password is signed in until the session is
-// idle for half an hour or twelve hours old; sessions live in this process. The
-// pages are plain HTML, work without JavaScript, and share their look with those
-// of package oauth/ui. They are served on the host of the server's public URL
-// alone, and not at all if the server has no administrator's password.
+// idle for half an hour or twelve hours old; sessions live in this process. So is
+// who has signed in to the account manager within the last quarter of an hour as
+// an account that [Options.IsAdmin] knows, with all that the account asks for,
+// such as a second factor. That session also ends when IsAdmin says no, when the
+// account is deactivated, taken down or deleted, gets a new password, or signs
+// out of the browser: all of this is looked at for each request.
+//
+// The pages are plain HTML, work without JavaScript, and share their look with
+// those of package oauth/ui. They are served on the host of the server's public
+// URL alone, and not at all if there is neither password nor IsAdmin.
 //
 // A page that changes something takes a form of its own: sent by POST, from the
 // same origin, with a token of the session. Each change is an entry of the audit
-// log, by "admin", with the action "admin page: ...". Wrong passwords are
-// counted by address.
+// log, by "admin" or by the DID of the account, with the action
+// "admin page: ...". Attempts to sign in are counted by address.
+//
+// An account that may use the pages may call none of the methods of
+// administration, by any token.
 package adminui
 
 import (
@@ -33,6 +42,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"github.com/pdskit/pdskit/oauth"
 	"github.com/pdskit/pdskit/oauth/ui"
 	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/xrpc"
@@ -61,6 +73,11 @@ type Options struct {
 
 	// Branding is the look. Without a name it is the host.
 	Branding ui.Branding
+
+	// IsAdmin reports whether an account of the server is that of an
+	// administrator. It is asked for each request, so it should be fast, and may be
+	// called concurrently. An error keeps everybody out. nil: no account is.
+	IsAdmin func(ctx context.Context, did syntax.DID) (bool, error)
 
 	// IdleTime and MaxTime end sessions. 0: the defaults.
 	IdleTime, MaxTime time.Duration
@@ -105,6 +122,7 @@ type handler struct {
 	sessions *sessions
 	limiter  xrpc.Limiter
 	log      *slog.Logger
+	area     *oauth.Area // by which accounts come in, nil if none can
 }
 
 // New returns the handler of the pages of a server.
@@ -139,6 +157,14 @@ func New(srv *pds.Server, o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("adminui: %w", err)
 	}
+	if o.IsAdmin != nil {
+		if srv.OAuth() == nil {
+			return nil, errors.New("adminui: Options.IsAdmin: accounts sign in by the server's OAuth pages, which it does not have")
+		}
+		if h.area, err = srv.OAuth().NewArea(o.Path + "sign-in?" + paramReturned + "=1"); err != nil {
+			return nil, fmt.Errorf("adminui: %w", err)
+		}
+	}
 	h.mux = h.routes()
 	return h, nil
 }
@@ -148,7 +174,24 @@ func New(srv *pds.Server, o Options) (http.Handler, error) {
 type visit struct {
 	w       http.ResponseWriter
 	r       *http.Request
-	session *session // nil: nobody
+	session *session       // nil: nobody
+	account *oauth.Account // whose session it is, nil if it is that of the password
+}
+
+// actor is who acts, for the audit log.
+func (v *visit) actor() string {
+	if v.account == nil {
+		return "admin"
+	}
+	return string(v.account.DID)
+}
+
+// by is who acts, for the server.
+func (v *visit) by() pds.By {
+	if v.account == nil {
+		return pds.By{}
+	}
+	return pds.By{Actor: v.account.DID}
 }
 
 // action serves a page. An error of type *xrpc.Error is shown, others are
@@ -182,13 +225,16 @@ func (h *handler) routes() *http.ServeMux {
 	at("POST sign-out", h.signOut)
 	mux.HandleFunc("GET "+h.opts.Path+"sign-in", h.showSignIn)
 	mux.HandleFunc("POST "+h.opts.Path+"sign-in", h.signIn)
+	if h.area != nil {
+		mux.HandleFunc("GET "+h.opts.Path+"sign-in/account", h.area.SignIn)
+	}
 	mux.Handle(h.opts.Path+"assets/", h.pages.Assets())
 	return mux
 }
 
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !h.srv.HasAdminPassword() || !strings.EqualFold(r.Host, h.host) {
+	if !h.srv.HasAdminPassword() && h.area == nil || !strings.EqualFold(r.Host, h.host) {
 		http.NotFound(w, r)
 		return
 	}
@@ -217,13 +263,12 @@ func (h *handler) setHeaders(out http.Header) {
 // member lets only who is signed in do something, and changes only by a form of
 // our own.
 func (h *handler) member(w http.ResponseWriter, r *http.Request, do action) {
-	v := &visit{w: w, r: r, session: h.sessions.find(h.cookie(r))}
-	if v.session == nil {
+	v, err := h.arrive(w, r)
+	if err == nil && v.session == nil {
 		http.Redirect(w, r, h.opts.Path+"sign-in", http.StatusSeeOther)
 		return
 	}
-	err := error(nil)
-	if r.Method == http.MethodPost {
+	if err == nil && r.Method == http.MethodPost {
 		err = h.checkForm(w, r)
 		if err == nil && !v.session.owns(r.PostFormValue(ui.FieldCSRF)) {
 			err = errForged()
@@ -269,7 +314,7 @@ func (h *handler) leave(v *visit, path, notice string) error {
 // audit does something under an entry of the audit log.
 func (h *handler) audit(v *visit, what, subject, detail string, do func() error) error {
 	entry := pds.AuditEntry{
-		Actor: "admin", Client: v.r.UserAgent(), Action: "admin page: " + what, Subject: subject, Detail: detail,
+		Actor: v.actor(), Client: v.r.UserAgent(), Action: "admin page: " + what, Subject: subject, Detail: detail,
 	}
 	if ip := xrpc.ForwardedIP(v.r, h.opts.TrustedProxies); ip.IsValid() {
 		entry.Address = ip.String()

@@ -28,12 +28,22 @@ type visitor struct {
 // pages starts a server with its pages.
 func pages(t *testing.T, adjust ...func(*pds.Config)) *visitor {
 	t.Helper()
+	return pagesWith(t, adminui.Options{}, adjust...)
+}
+
+// pagesWith starts a server with pages that have options.
+func pagesWith(t *testing.T, o adminui.Options, adjust ...func(*pds.Config)) *visitor {
+	t.Helper()
 	v := &visitor{t: t, srv: pdstest.New(t, adjust...), now: time.Now()}
-	h, err := adminui.New(v.srv.Server, adminui.Options{Clock: func() time.Time { return v.now }})
+	o.Clock = func() time.Time { return v.now }
+	h, err := adminui.New(v.srv.Server, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v.h = h
+	routes := http.NewServeMux()
+	routes.Handle(adminui.DefaultPath, h)
+	routes.Handle("/", v.srv)
+	v.h = routes
 	v.forget()
 	return v
 }
@@ -69,9 +79,17 @@ func (v *visitor) do(r *http.Request) *answer {
 	return &answer{resp.StatusCode, resp.Request.URL, resp.Header, strings.ReplaceAll(string(body), "<wbr>", "")}
 }
 
+// at is the address of one of the pages, or with a slash of another one.
+func (v *visitor) at(path string) string {
+	if strings.HasPrefix(path, "/") {
+		return v.srv.URL + path
+	}
+	return v.srv.URL + adminui.DefaultPath + path
+}
+
 func (v *visitor) get(path string) *answer {
 	v.t.Helper()
-	r, err := http.NewRequestWithContext(v.t.Context(), http.MethodGet, v.srv.URL+adminui.DefaultPath+path, nil)
+	r, err := http.NewRequestWithContext(v.t.Context(), http.MethodGet, v.at(path), nil)
 	if err != nil {
 		v.t.Fatal(err)
 	}
@@ -82,7 +100,7 @@ func (v *visitor) get(path string) *answer {
 // the request.
 func (v *visitor) post(path string, form url.Values, adjust ...func(*http.Request)) *answer {
 	v.t.Helper()
-	r, err := http.NewRequestWithContext(v.t.Context(), http.MethodPost, v.srv.URL+adminui.DefaultPath+path, strings.NewReader(form.Encode()))
+	r, err := http.NewRequestWithContext(v.t.Context(), http.MethodPost, v.at(path), strings.NewReader(form.Encode()))
 	if err != nil {
 		v.t.Fatal(err)
 	}
@@ -101,7 +119,7 @@ func (v *visitor) signIn() {
 	a.shows(v.t, http.StatusOK, "Overview")
 }
 
-var csrfField = regexp.MustCompile(`name="csrf" value="([A-Z0-9]+)"`)
+var csrfField = regexp.MustCompile(`name="csrf" value="([A-Za-z0-9_-]+)"`)
 
 // send sends a form with the token that the pages have.
 func (v *visitor) send(path string, fields ...string) *answer {
@@ -149,15 +167,20 @@ func (t handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// audited checks the newest entry of the audit log.
+// audited checks the newest entry of the audit log, by the password.
 func (v *visitor) audited(action, subject string) {
+	v.t.Helper()
+	v.auditedBy("admin", action, subject)
+}
+
+func (v *visitor) auditedBy(actor, action, subject string) {
 	v.t.Helper()
 	list, err := v.srv.AuditLog(v.t.Context(), 0, 1)
 	if err != nil {
 		v.t.Fatal(err)
 	}
 	if len(list) != 1 || list[0].Action != "admin page: "+action || list[0].Subject != subject ||
-		list[0].Actor != "admin" || list[0].Address != "192.0.2.7" || list[0].Result != "ok" {
-		v.t.Errorf("the audit log has %+v, want %q of %q", list, action, subject)
+		list[0].Actor != actor || list[0].Address != "192.0.2.7" || list[0].Result != "ok" {
+		v.t.Errorf("the audit log has %+v, want %q of %q by %s", list, action, subject, actor)
 	}
 }

@@ -2,9 +2,12 @@ package adminui
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"github.com/pdskit/pdskit/oauth/ui"
 	"github.com/pdskit/pdskit/pds"
@@ -43,6 +46,9 @@ func (h *handler) base(v *visit, section string) base {
 		b.Notice, b.NoticeArgs = "admin", ui.Args{"text": text}
 	}
 	b.Account = ui.Account{DisplayName: "Administrator", DID: h.host}
+	if v.account != nil {
+		b.Account = ui.Account{DisplayName: "Administrator", Handle: nameOf(v.account), DID: string(v.account.DID)}
+	}
 	for _, s := range sections {
 		b.Sections = append(b.Sections, ui.Section{Code: "admin_" + s.path, Title: s.title, URL: h.opts.Path + s.path, Here: s.path == section})
 	}
@@ -104,10 +110,25 @@ func (b *base) Managed() *ui.Manager {
 	return &b.Manager
 }
 
-// signInPage asks for the administrator's password.
+// signInPage asks for the administrator's password, or an administrator's
+// account.
 type signInPage struct {
 	ui.Frame
-	Form ui.Form
+	Form     ui.Form
+	Password bool           // whether there is one
+	Account  string         // address at which accounts sign in; "": they cannot
+	Ready    []readyAccount // those of administrators that are signed in
+	others   []readyAccount
+}
+
+// readyAccount is an account that has signed in lately.
+type readyAccount struct {
+	DID  syntax.DID
+	Name string
+}
+
+func (p *signInPage) isReady(did syntax.DID) bool {
+	return slices.ContainsFunc(p.Ready, func(one readyAccount) bool { return one.DID == did })
 }
 
 func (*signInPage) Name() string { return "admin-sign-in" }

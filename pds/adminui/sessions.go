@@ -9,7 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pdskit/pdskit/oauth/ui"
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
 	"github.com/pdskit/pdskit/xrpc"
 )
 
@@ -26,6 +27,7 @@ type sessions struct {
 type session struct {
 	table         *sessions
 	id            [sha256.Size]byte // hash of the cookie
+	did           syntax.DID        // of the administrator's account; empty: by the password
 	csrf          string
 	created, used time.Time
 	said          string // notice for the next page
@@ -35,11 +37,12 @@ func newSessions(now func() time.Time, idle, limit time.Duration) *sessions {
 	return &sessions{now: now, idle: idle, max: limit, byID: map[[sha256.Size]byte]*session{}}
 }
 
-// begin makes a session and returns the value of its cookie.
-func (s *sessions) begin() string {
+// begin makes a session of an account, or with "" of the password, and returns
+// the value of its cookie.
+func (s *sessions) begin(did syntax.DID) string {
 	token := rand.Text()
 	now := s.now()
-	next := &session{table: s, id: sha256.Sum256([]byte(token)), csrf: rand.Text(), created: now, used: now}
+	next := &session{table: s, id: sha256.Sum256([]byte(token)), did: did, csrf: rand.Text(), created: now, used: now}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, old := range s.byID {
@@ -155,58 +158,5 @@ func (h *handler) checkForm(w http.ResponseWriter, r *http.Request) error {
 	if err := r.ParseForm(); err != nil {
 		return xrpc.InvalidRequest("The form could not be read.").WithCause(err)
 	}
-	return nil
-}
-
-func (h *handler) showSignIn(w http.ResponseWriter, r *http.Request) {
-	if h.sessions.find(h.cookie(r)) != nil {
-		http.Redirect(w, r, h.opts.Path, http.StatusSeeOther)
-		return
-	}
-	h.render(&visit{w: w, r: r}, http.StatusOK, h.signInPage())
-}
-
-func (h *handler) signInPage() *signInPage {
-	return &signInPage{Form: ui.Form{Action: h.opts.Path + "sign-in"}}
-}
-
-// signIn takes the password. An attempt counts before it is looked at.
-func (h *handler) signIn(w http.ResponseWriter, r *http.Request) {
-	v := &visit{w: w, r: r}
-	if err := h.checkForm(w, r); err != nil {
-		h.fail(v, err)
-		return
-	}
-	page := h.signInPage()
-	refuse := func(status int, text string) {
-		page.Problems = []ui.Problem{{Field: ui.FieldPassword, Text: text}}
-		h.render(v, status, page)
-	}
-	ip := xrpc.ForwardedIP(r, h.opts.TrustedProxies)
-	limit := xrpc.Limit{Name: "sign-in", Points: signInTries, Window: signInWindow}
-	state, err := h.limiter.Take(r.Context(), limit.Name, xrpc.AddressKey(ip), 1, limit)
-	switch {
-	case err != nil:
-		h.fail(v, err)
-	case !state.Allowed:
-		h.log.WarnContext(r.Context(), "too many attempts to sign in as the administrator", "ip", ip)
-		refuse(http.StatusTooManyRequests, "Too many attempts. Wait a quarter of an hour.")
-	case !h.srv.IsAdminPassword(r.PostFormValue(ui.FieldPassword)):
-		h.log.WarnContext(r.Context(), "a wrong password of the administrator", "ip", ip)
-		refuse(http.StatusForbidden, "This is not the administrator's password.")
-	default:
-		h.log.InfoContext(r.Context(), "the administrator signed in", "ip", ip)
-		if old := h.sessions.find(h.cookie(r)); old != nil {
-			old.end()
-		}
-		h.setCookie(w, h.sessions.begin())
-		http.Redirect(w, r, h.opts.Path, http.StatusSeeOther)
-	}
-}
-
-func (h *handler) signOut(v *visit) error {
-	v.session.end()
-	h.setCookie(v.w, "")
-	http.Redirect(v.w, v.r, h.opts.Path+"sign-in", http.StatusSeeOther)
 	return nil
 }
