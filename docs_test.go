@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -254,4 +255,59 @@ func exportedConstants(t *testing.T, dir string) []string {
 		}
 	}
 	return slices.Sorted(maps.Keys(names))
+}
+
+// TestLinks follows every link between the documents and to the code, and to
+// headings of documents.
+func TestLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	var documents []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "e2e/*.md", "examples/*/*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		documents = append(documents, found...)
+	}
+	count := 0
+	for _, document := range documents {
+		for _, m := range link.FindAllStringSubmatch(prose(t, document), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			count++
+			file, heading, _ := strings.Cut(m[1], "#")
+			target := document
+			if file != "" {
+				target = filepath.Join(filepath.Dir(document), file)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s: %v", document, err)
+			} else if heading != "" && !slices.Contains(anchors(prose(t, target)), heading) {
+				t.Errorf("%s: %s has no heading %q", document, target, heading)
+			}
+		}
+	}
+	if count < 50 {
+		t.Errorf("%d links in %d documents", count, len(documents))
+	}
+}
+
+// prose returns a document without its blocks of code.
+func prose(t *testing.T, file string) string {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return regexp.MustCompile("(?ms)^ *```.*?^ *```$").ReplaceAllString(string(data), "")
+}
+
+// anchors returns the names by which links lead to the headings of a document.
+func anchors(text string) (names []string) {
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {
+		name := regexp.MustCompile(`[^\pL\pN _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		names = append(names, strings.ReplaceAll(name, " ", "-"))
+	}
+	return names
 }

@@ -114,26 +114,6 @@ func TestExtendingCompiles(t *testing.T) {
 	}
 }
 
-func TestExtendingLinks(t *testing.T) {
-	text, err := os.ReadFile("docs/extending.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	prose := string(text)
-	for _, b := range fenced(prose) {
-		prose = strings.ReplaceAll(prose, b.text, "")
-	}
-	links := regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(prose, -1)
-	if len(links) < 10 {
-		t.Errorf("%d links", len(links))
-	}
-	for _, m := range links {
-		if _, err := os.Stat(filepath.Join("docs", m[1])); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
 // TestExtendingTests runs the tests that the program has in the end.
 func TestExtendingTests(t *testing.T) {
 	buildsPrograms(t)

@@ -56,51 +56,72 @@ func TestReadmeProgram(t *testing.T) {
 	}
 	_, program, _ := bytes.Cut(source, []byte("\npackage main\n"))
 	programs := blocksOf(t, "go")
-	if len(programs) != 2 {
-		t.Fatalf("%d Go programs in the README, want 2", len(programs))
+	if len(programs) != 3 {
+		t.Fatalf("%d Go programs in the README, want 3", len(programs))
 	}
 	if want := "package main\n" + string(program); programs[0] != want {
 		t.Errorf("the README's program is not examples/minimal/main.go, which reads:\n%s", want)
 	}
-	for i, text := range programs {
-		file := filepath.Join(t.TempDir(), []string{"main.go", "main_test.go"}[i])
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if out, err := exec.CommandContext(t.Context(), "go", "vet", file).CombinedOutput(); err != nil {
-			t.Errorf("go vet of program %d: %v\n%s", i+1, err, out)
-		}
+	file := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(file, []byte(programs[0]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "go", "vet", file).CombinedOutput(); err != nil {
+		t.Errorf("go vet: %v\n%s", err, out)
 	}
 }
 
-// TestReadmeTest runs the test that the README shows.
-func TestReadmeTest(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "readme_test.go")
-	if err := os.WriteFile(file, []byte(blocksOf(t, "go")[1]), 0o600); err != nil {
+// extensionTest shows that the README's extension does what the text says.
+const extensionTest = `package example
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/pdskit/pdskit/pds"
+	"github.com/pdskit/pdskit/pds/pdstest"
+)
+
+func TestExtension(t *testing.T) {
+	srv := pdstest.New(t, configure, func(cfg *pds.Config) { cfg.HandleDomains = append(cfg.HandleDomains, ".test") })
+	if err := extend(t.Context(), srv.Server); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), "go", "test", "-v", file).CombinedOutput()
-	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestPost")) {
+	alice := srv.CreateAccount("alice")
+	var out greeting
+	if alice.Get("com.example.greet", nil, &out); out.Text != "Hello, "+alice.DID.String() {
+		t.Errorf("greeted by %q", out.Text)
+	}
+	err := alice.TryPost("com.atproto.repo.createRecord", map[string]any{
+		"repo": alice.DID, "collection": "app.bsky.feed.post",
+		"record": map[string]any{"text": "A new casino", "createdAt": "2026-11-22T12:00:00Z"},
+	}, nil)
+	if refused, ok := errors.AsType[*pdstest.Error](err); !ok || refused.Status != 403 {
+		t.Errorf("an advertisement: %v", err)
+	}
+}
+`
+
+// TestReadmeTests runs the test that the README shows, and tries its extension.
+func TestReadmeTests(t *testing.T) {
+	dir, programs := t.TempDir(), blocksOf(t, "go")
+	args := []string{"test", "-v"}
+	for name, text := range map[string]string{"readme_test.go": programs[1], "extend.go": programs[2], "extend_test.go": extensionTest} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, file)
+	}
+	out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestPost")) || !bytes.Contains(out, []byte("--- PASS: TestExtension")) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
 
-func TestReadmeLinks(t *testing.T) {
-	text, blocks := readme(t)
-	for _, b := range blocks {
-		text = strings.ReplaceAll(text, b.text, "")
-	}
-	links := regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text, -1)
-	if len(links) < 10 {
-		t.Errorf("%d links in the README", len(links))
-	}
-	for _, m := range links {
-		if !strings.Contains(m[1], "://") {
-			if _, err := os.Stat(m[1]); err != nil {
-				t.Error(err)
-			}
-		}
-	}
+// TestReadmePackages: the README leads to every package that can be imported.
+func TestReadmePackages(t *testing.T) {
+	text, _ := readme(t)
 	for pkg := range layers {
 		sources, err := filepath.Glob(filepath.Join(pkg, "*.go"))
 		if err != nil {
