@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pdskit/pdskit/internal/lane"
@@ -38,10 +39,16 @@ var (
 )
 
 // PanicError is what a call returns that panicked. Nothing of it was stored.
-type PanicError = lane.PanicError
+type PanicError struct {
+	Value any    // what the function panicked with
+	Stack []byte // where
+}
 
-// Options bounds a [System]. A field that is zero takes the default named in its
-// comment.
+// Error names the value.
+func (e *PanicError) Error() string { return fmt.Sprintf("actor: panic: %v", e.Value) }
+
+// Options bounds a [System]. A field that is not positive takes the default named
+// in its comment.
 type Options struct {
 	Active  int           // actors of each kind whose state stays in memory: 1,000
 	Waiting int           // calls that wait for one actor: 1,000
@@ -52,21 +59,24 @@ type Options struct {
 type System struct {
 	srv  *pds.Server
 	opts Options
+
+	mu    sync.Mutex // guards following field
+	kinds map[string]bool
 }
 
 // New returns a System on a server. The server's Run carries alarms and messages
 // out.
 func New(srv *pds.Server, opts Options) *System {
-	if opts.Active == 0 {
+	if opts.Active <= 0 {
 		opts.Active = 1000
 	}
-	if opts.Waiting == 0 {
+	if opts.Waiting <= 0 {
 		opts.Waiting = 1000
 	}
-	if opts.Timeout == 0 {
+	if opts.Timeout <= 0 {
 		opts.Timeout = time.Minute
 	}
-	return &System{srv, opts}
+	return &System{srv: srv, opts: opts, kinds: map[string]bool{}}
 }
 
 // Kind says what actors of a kind are. S is their state: what encoding/json can
@@ -105,6 +115,12 @@ func Register[S any](sys *System, k Kind[S]) *Actors[S] {
 	if !strings.Contains(k.Name, ".") || len(k.Name) > MaxNameBytes {
 		panic(fmt.Sprintf("actor: %q is no name of a kind", k.Name)) //nolint:forbidigo // a mistake of the programmer at registration
 	}
+	sys.mu.Lock()
+	defer sys.mu.Unlock()
+	if sys.kinds[k.Name] {
+		panic("actor: two kinds named " + k.Name) //nolint:forbidigo // likewise
+	}
+	sys.kinds[k.Name] = true
 	a := &Actors[S]{sys: sys, kind: k, lanes: lane.New[string, activation[S]](sys.opts.Active, sys.opts.Waiting)}
 	if k.Alarm != nil {
 		sys.srv.HandleJobs(pds.JobHandler{Kind: a.alarmKind(), Timeout: sys.opts.Timeout, Run: a.runAlarm})
@@ -199,13 +215,16 @@ func (a *Actors[S]) Do(ctx context.Context, id string, fn func(c *Call[S]) error
 	return callError(err)
 }
 
-// callError gives the errors of lanes the names of this package.
+// callError turns the errors of lanes into those of this package.
 func callError(err error) error {
 	switch {
 	case errors.Is(err, lane.ErrFull):
 		return ErrBusy
 	case errors.Is(err, lane.ErrReentered):
 		return ErrReentered
+	}
+	if p, ok := errors.AsType[*lane.PanicError](err); ok {
+		return &PanicError{p.Value, p.Stack}
 	}
 	return err
 }

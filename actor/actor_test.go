@@ -334,7 +334,8 @@ func TestKindNames(t *testing.T) {
 	sys := actor.New(pdstest.New(t).Server, actor.Options{})
 	alarm := func(*actor.Call[room]) error { return nil }
 	actor.Register(sys, actor.Kind[room]{Name: kindName, Alarm: alarm})
-	for _, name := range []string{"", "nodots", "com.example." + strings.Repeat("x", actor.MaxNameBytes), kindName} {
+	actor.Register(sys, actor.Kind[room]{Name: "com.example.silent"})
+	for _, name := range []string{"", "nodots", "com.example." + strings.Repeat("x", actor.MaxNameBytes), kindName, "com.example.silent"} {
 		func() {
 			defer func() {
 				if recover() == nil {
