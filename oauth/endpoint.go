@@ -76,7 +76,7 @@ func (s *Server) publicError(r *http.Request, err error) *Error {
 		return &Error{Status: http.StatusServiceUnavailable, Code: codeUnavailable, Description: "the server is busy"}
 	}
 	if r.Context().Err() == nil { // else nobody is there any more
-		s.cfg.Logger.ErrorContext(r.Context(), "oauth: request failed", "path", r.URL.Path, "err", err)
+		s.cfg.Logger.ErrorContext(r.Context(), "oauth: request failed", "path", r.URL.Path, "error", err)
 	}
 	return &Error{Status: http.StatusInternalServerError, Code: codeServerError, Description: "the server has failed"}
 }

@@ -79,7 +79,7 @@ func (s *Server) storedKey(ctx context.Context) (*ecdsa.PrivateKey, error) {
 			if key, err = s.openKey(doc.Sealed); err == nil {
 				return nil
 			}
-			s.cfg.Logger.Warn("oauth: the signing key cannot be opened, making another", "err", err)
+			s.cfg.Logger.Warn("oauth: the signing key cannot be opened, making another", "error", err)
 		}
 		key = fresh
 		return save(docs, kindKey, keyDocKey, version, time.Time{}, keyDoc{Sealed: sealed})

@@ -304,7 +304,7 @@ func (s *Server) refusal(ctx context.Context, err error) error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
-	s.cfg.Logger.InfoContext(ctx, "oauth: refused by the hook", "err", err)
+	s.cfg.Logger.InfoContext(ctx, "oauth: refused by the hook", "error", err)
 	return errorf(codeUnauthorizedClient, "the server refuses this request")
 }
 

@@ -177,7 +177,7 @@ func (k *checkpointer) report(err error) {
 		case codeBusy, codeLocked:
 			return
 		case codeFull:
-			k.s.log.Warn("checkpoint: the disk is full", "path", k.s.path, "err", err)
+			k.s.log.Warn("checkpoint: the disk is full", "path", k.s.path, "error", err)
 			return
 		}
 	}

@@ -240,7 +240,7 @@ func (s *Store) usable() error {
 func (s *Store) poison(cause error) error {
 	err := fmt.Errorf("%w: %w", ErrPoisoned, cause)
 	if s.failure.CompareAndSwap(nil, &err) {
-		s.log.Error("the store is poisoned", "path", s.path, "err", cause)
+		s.log.Error("the store is poisoned", "path", s.path, "error", cause)
 	}
 	return *s.failure.Load()
 }
