@@ -14,7 +14,7 @@ import (
 // TestLimitsDocumented: the comments of Limits, the defaults that are set, and
 // the table in docs/operating.md say the same.
 func TestLimitsDocumented(t *testing.T) {
-	source, err := os.ReadFile("config.go")
+	source, err := os.ReadFile("limits.go")
 	if err != nil {
 		t.Fatal(err)
 	}
