@@ -54,7 +54,7 @@ func (p *MemoryPLC) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (p *MemoryPLC) serveSubmit(w http.ResponseWriter, r *http.Request, did syntax.DID) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxOperationJSON))
 	if err != nil {
-		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 			writePLCError(w, http.StatusRequestEntityTooLarge, "request entity too large")
 			return
 		}

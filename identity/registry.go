@@ -153,8 +153,7 @@ func (r *PLCRegistry) New(_ context.Context, id NewIdentity) (syntax.DID, *Opera
 // Submit implements Registry.
 func (r *PLCRegistry) Submit(ctx context.Context, did syntax.DID, op *Operation) error {
 	err := r.client.Submit(ctx, did, op)
-	var refused *PLCError
-	if !errors.As(err, &refused) || refused.Status >= 500 {
+	if refused, ok := errors.AsType[*PLCError](err); !ok || refused.Status >= 500 {
 		return err
 	}
 	// A directory refuses what it holds already: that is success.
@@ -275,8 +274,7 @@ func (r *PLCRegistry) follow(ctx context.Context, did syntax.DID, build func(las
 		if refused = r.Submit(ctx, did, op); refused == nil {
 			return nil
 		}
-		var answer *PLCError
-		if !errors.As(refused, &answer) || answer.Status >= 500 {
+		if answer, ok := errors.AsType[*PLCError](refused); !ok || answer.Status >= 500 {
 			return refused
 		}
 	}

@@ -152,6 +152,6 @@ func fetchBody(ctx context.Context, client *http.Client, url, accept string) ([]
 }
 
 func isNoSuchHost(err error) bool {
-	var dnsErr *net.DNSError
-	return errors.As(err, &dnsErr) && dnsErr.IsNotFound
+	failed, ok := errors.AsType[*net.DNSError](err)
+	return ok && failed.IsNotFound
 }

@@ -246,8 +246,7 @@ func (s *Server) create(ctx context.Context, c *creation) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), creationTimeout)
 	defer cancel()
 	if err := s.reserve(ctx, c); err != nil {
-		var refused *xrpc.Error
-		if !errors.As(err, &refused) && !errors.Is(err, storage.ErrConflict) {
+		if !isRefusal(err) && !errors.Is(err, storage.ErrConflict) {
 			s.undoAfter(ctx, did, undoPlain) // it may be there
 		}
 		return err
@@ -367,11 +366,10 @@ func (s *Server) createBrought(ctx context.Context, c *creation) error {
 		}
 		return nil
 	})
-	var refused *xrpc.Error
 	switch {
 	case err == nil:
 		c.account = acct
-	case !errors.As(err, &refused) && s.isComplete(ctx, c):
+	case !isRefusal(err) && s.isComplete(ctx, c):
 		err = nil
 	}
 	return err
@@ -393,12 +391,10 @@ const (
 )
 
 func submitOutcome(err error) outcome {
-	var answer *identity.PLCError
-	if errors.As(err, &answer) && answer.Status < http.StatusInternalServerError {
+	if answer, ok := errors.AsType[*identity.PLCError](err); ok && answer.Status < http.StatusInternalServerError {
 		return notRegistered
 	}
-	var dial *net.OpError
-	if errors.As(err, &dial) && dial.Op == "dial" {
+	if failed, ok := errors.AsType[*net.OpError](err); ok && failed.Op == "dial" {
 		return notRegistered
 	}
 	return unknownOutcome
@@ -406,9 +402,9 @@ func submitOutcome(err error) outcome {
 
 // plcFailure turns an error of the Registry into the client's error.
 func plcFailure(err error) error {
-	var answer *identity.PLCError
+	answer, answered := errors.AsType[*identity.PLCError](err)
 	switch {
-	case errors.As(err, &answer) && answer.Status < http.StatusInternalServerError:
+	case answered && answer.Status < http.StatusInternalServerError:
 		return xrpc.InvalidRequest("%s", answer.Message).WithCause(err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return xrpc.NewError(http.StatusGatewayTimeout, "UpstreamTimeout", "The PLC directory did not answer in time").WithCause(err)

@@ -67,8 +67,7 @@ func (s *Server) setHandle(ctx context.Context, did syntax.DID, text string, adm
 	}
 	defer s.forgetIdentity(ctx, did, h, old)
 	if err := s.publishHandle(ctx, did, h); err != nil {
-		var refused *xrpc.Error
-		if errors.As(err, &refused) && refused.Status < http.StatusInternalServerError {
+		if refused, ok := errors.AsType[*xrpc.Error](err); ok && refused.Status < http.StatusInternalServerError {
 			err = errors.Join(err, s.releaseHandle(ctx, did, h))
 		}
 		// Otherwise the directory may have the handle now: it stays reserved

@@ -124,8 +124,7 @@ func (s *Server) finishKeyChange(ctx context.Context, did syntax.DID, by cause) 
 			return fmt.Errorf("new signing key of %s: %w", did, err)
 		}
 		if err := s.publishSigningKey(ctx, did, next.Key); err != nil {
-			var refused *xrpc.Error
-			if errors.As(err, &refused) && refused.Status < http.StatusInternalServerError {
+			if refused, ok := errors.AsType[*xrpc.Error](err); ok && refused.Status < http.StatusInternalServerError {
 				err = errors.Join(err, s.abandonKeyChange(ctx, did, next))
 			}
 			// Otherwise the directory may have the key now: the task goes on.

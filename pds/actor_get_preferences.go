@@ -3,7 +3,6 @@ package pds
 import (
 	"context"
 	"encoding/json"
-	"errors"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
@@ -75,7 +74,7 @@ func (s *Server) preferencesOwner(ctx context.Context, caller *xrpc.Caller, did 
 		return "", xrpc.InvalidRequest("Params must have the property \"did\"")
 	}
 	_, err := s.callerAccount(ctx, did)
-	if _, refused := errors.AsType[*xrpc.Error](err); refused {
+	if isRefusal(err) {
 		return "", xrpc.InvalidRequest("Could not find account: %s", did)
 	}
 	return did, err

@@ -181,7 +181,7 @@ func (s *Server) noteActing(ctx context.Context, c *xrpc.Caller, cause error) {
 
 // noteRefusal remembers that somebody was not allowed to act for an account.
 func (s *Server) noteRefusal(ctx context.Context, account syntax.DID, c *xrpc.Caller, nsid string, cause error) {
-	if _, refused := errors.AsType[*xrpc.Error](cause); !refused {
+	if !isRefusal(cause) {
 		return // nobody has decided anything
 	}
 	if state, err := s.seldom.Take(ctx, "act-refusal", string(account), 1, refusalLimit); err == nil && !state.Allowed {

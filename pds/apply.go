@@ -122,7 +122,7 @@ func (s *Server) Apply(ctx context.Context, b Batch) (*Result, error) {
 		return nil, errors.New("pds: a Batch needs Account and Actor")
 	}
 	if len(b.Ops) > s.cfg.Limits.Writes {
-		return nil, xrpc.InvalidRequest(fmt.Sprintf("Too many writes. Max: %d", s.cfg.Limits.Writes))
+		return nil, xrpc.InvalidRequest("Too many writes. Max: %d", s.cfg.Limits.Writes)
 	}
 	ops, err := s.prepare(ctx, &b)
 	if err != nil {
@@ -188,7 +188,7 @@ func (s *Server) prepare(ctx context.Context, b *Batch) ([]preparedOp, error) {
 			}
 		case Update, Put, Delete:
 		default:
-			return nil, xrpc.InvalidRequest(fmt.Sprintf("Invalid action %q", op.Action))
+			return nil, xrpc.InvalidRequest("Invalid action %q", op.Action)
 		}
 		p.Op = op
 		p.path = storage.RecordPath{Collection: op.Collection, RKey: op.RKey}
@@ -215,7 +215,7 @@ func (s *Server) prepare(ctx context.Context, b *Batch) ([]preparedOp, error) {
 func (s *Server) checkRecord(ctx context.Context, b *Batch, p *preparedOp) error {
 	rec := p.Record
 	if rec.Type != string(p.Collection) {
-		return xrpc.InvalidRequest(fmt.Sprintf("Invalid $type: expected %s, got %s", p.Collection, rec.Type))
+		return xrpc.InvalidRequest("Invalid $type: expected %s, got %s", p.Collection, rec.Type)
 	}
 	if b.legacy && p.Collection == "app.bsky.actor.profile" {
 		upgraded, err := s.upgradeProfileBlobs(ctx, b.Account, rec)
@@ -236,7 +236,7 @@ func (s *Server) checkRecord(ctx context.Context, b *Batch, p *preparedOp) error
 	if b.Validate != ValidateNone {
 		known, err := catalog.ValidateRecord(rec.Value, string(p.Collection), 0)
 		if err != nil {
-			return xrpc.InvalidRequest(fmt.Sprintf("Invalid %s record: %v", p.Collection, err)).WithCause(err)
+			return xrpc.InvalidRequest("Invalid %s record: %v", p.Collection, err).WithCause(err)
 		}
 		p.validation = "valid"
 		if !known {

@@ -54,8 +54,9 @@ func (s *Server) authenticators() []xrpc.Authenticator {
 }
 
 // authenticate knows the administrator's password, session tokens, refresh
-// tokens, service tokens, the access tokens of OAuth, and tickets. Which of the tokens is expected depends on the
-// method: a token of another kind is as good as none.
+// tokens, service tokens, the access tokens of OAuth, and tickets. Which of the
+// tokens is expected depends on the method: a token of another kind is as good
+// as none.
 func (s *Server) authenticate(r *http.Request) (*xrpc.Caller, error) {
 	ctx := r.Context()
 	if len(r.Header.Values("Authorization")) == 0 {

@@ -199,9 +199,9 @@ func (s *Server) serviceOrCheck(r accessRule) xrpc.Check {
 			return check(ctx, c)
 		}
 		account, err := s.accountOf(ctx, c)
-		var refused *xrpc.Error
+		refused, ok := errors.AsType[*xrpc.Error](err)
 		switch {
-		case errors.As(err, &refused):
+		case ok:
 			return xrpc.NewError(http.StatusUnauthorized, refused.Name, refused.Message)
 		case err == nil && account.TakedownRef != "":
 			return errAccountTakedown()

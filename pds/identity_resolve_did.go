@@ -44,9 +44,9 @@ func resolutionError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	var answer *identity.PLCError
+	answer, answered := errors.AsType[*identity.PLCError](err)
 	switch {
-	case errors.As(err, &answer) && (answer.Status == http.StatusGone || strings.HasPrefix(answer.Message, plcTombstoned)):
+	case answered && (answer.Status == http.StatusGone || strings.HasPrefix(answer.Message, plcTombstoned)):
 		return xrpc.NewError(http.StatusBadRequest, "DidDeactivated", "The DID is deactivated").WithCause(err)
 	case errors.Is(err, identity.ErrPLCUnavailable):
 		return plcFailure(err)

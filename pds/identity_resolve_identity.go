@@ -3,7 +3,6 @@ package pds
 import (
 	"context"
 	"encoding/json"
-	"errors"
 
 	atid "github.com/bluesky-social/indigo/atproto/identity"
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -88,9 +87,8 @@ func (s *Server) verifiedHandle(ctx context.Context, id *atid.Identity) (syntax.
 		return id.Handle, nil
 	}
 	did, err := s.didOfLocalHandle(ctx, declared)
-	var unknown *xrpc.Error
 	switch {
-	case errors.As(err, &unknown), err == nil && did != id.DID:
+	case isRefusal(err), err == nil && did != id.DID:
 		return syntax.HandleInvalid, nil
 	case err != nil:
 		return "", err

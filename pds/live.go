@@ -87,7 +87,7 @@ var liveErrors = []struct {
 // liveError turns an error of a topic into one for the client. What is one
 // already, or unknown, stays as it is.
 func liveError(err error) error {
-	if _, ok := errors.AsType[*xrpc.Error](err); ok {
+	if isRefusal(err) {
 		return err
 	}
 	for _, e := range liveErrors {

@@ -3,7 +3,6 @@ package pds
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
@@ -52,5 +51,5 @@ func (s *Server) pushMethod(nsid string, rule accessRule) xrpc.Method {
 }
 
 func errNoNotifications(did syntax.DID) *xrpc.Error {
-	return xrpc.InvalidRequest(fmt.Sprintf("invalid notification service details in did document: %s", did))
+	return xrpc.InvalidRequest("invalid notification service details in did document: %s", did)
 }

@@ -46,9 +46,10 @@ type namedObserver struct {
 }
 
 // Observe has fn called with every event of the server, in their order, by
-// [Server.Run], whether that runs already or not. The name identifies the observer across
-// restarts: how far it has come is stored under it. A new observer begins with
-// the oldest event that the server still has (see Limits.EventAge).
+// [Server.Run], whether that runs already or not. The name identifies the
+// observer across restarts: how far it has come is stored under it. A new
+// observer begins with the oldest event that the server still has (see
+// Limits.EventAge).
 //
 // fn sees each event at least once: again after an error, and the last up to
 // 100 of them again after a crash. One that returns an error is called with the

@@ -3,7 +3,6 @@ package pds
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -207,7 +206,7 @@ func (s *Server) prepareAdded(ctx context.Context, b *Batch, w *Write) ([]prepar
 		return nil, nil
 	}
 	if len(b.Ops)+len(w.added) > s.cfg.Limits.Writes {
-		return nil, xrpc.InvalidRequest(fmt.Sprintf("Too many writes. Max: %d", s.cfg.Limits.Writes))
+		return nil, xrpc.InvalidRequest("Too many writes. Max: %d", s.cfg.Limits.Writes)
 	}
 	more := Batch{Account: b.Account, Actor: b.Actor, Client: b.Client, Ops: w.added}
 	more.lexiconsUntil = 1 // the account's lane does not wait for the network

@@ -1,7 +1,6 @@
 package pds
 
 import (
-	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -18,7 +17,7 @@ import (
 // schema, if that is known.
 func checkRecordKey(catalog *lexicons.Catalog, path storage.RecordPath) error {
 	if _, err := catalog.CheckRecordKey(string(path.Collection), string(path.RKey)); err != nil {
-		return xrpc.InvalidRequest(fmt.Sprintf("Invalid record key for %s: %v", path.Collection, err)).WithCause(err)
+		return xrpc.InvalidRequest("Invalid record key for %s: %v", path.Collection, err).WithCause(err)
 	}
 	if hasExplicitSlur(string(path.RKey)) {
 		return xrpc.InvalidRequest("Unacceptable slur in record key")

@@ -50,7 +50,7 @@ func (s *Server) applyWritesAs(nsid string, rule xrpc.Rule) xrpc.Method {
 				return nil, err
 			}
 			if len(in.Writes) > s.cfg.Limits.Writes {
-				return nil, xrpc.InvalidRequest(fmt.Sprintf("Too many writes. Max: %d", s.cfg.Limits.Writes))
+				return nil, xrpc.InvalidRequest("Too many writes. Max: %d", s.cfg.Limits.Writes)
 			}
 			allow, err := s.writeScopes(ctx, &b)
 			if err != nil {
@@ -67,7 +67,7 @@ func (s *Server) applyWritesAs(nsid string, rule xrpc.Rule) xrpc.Method {
 				case applyWritesNSID + "#delete":
 					op.Action = Delete
 				default:
-					return nil, xrpc.InvalidRequest(fmt.Sprintf("Input/writes/%d has the unknown $type %q", i, wr.Type))
+					return nil, xrpc.InvalidRequest("Input/writes/%d has the unknown $type %q", i, wr.Type)
 				}
 				if err := allow(wr.Collection, op.Action); err != nil {
 					return nil, err

@@ -3,7 +3,6 @@ package pds
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -51,7 +50,7 @@ func (s *Server) importFor(ctx context.Context, did syntax.DID, by cause, up *xr
 }
 
 func errImport(err error, format string, args ...any) *xrpc.Error {
-	return xrpc.InvalidRequest(fmt.Sprintf(format, args...)).WithCause(err)
+	return xrpc.InvalidRequest(format, args...).WithCause(err)
 }
 
 // importCAR replaces the repository of an account by the one in a CAR. It
@@ -108,8 +107,7 @@ func (s *Server) importCAR(ctx context.Context, did syntax.DID, by cause, up *xr
 // spoolCAR reads a CAR with exactly one root, checking every block's hash.
 func spoolCAR(spool *importSpool, up *xrpc.Upload, limits repo.CARLimits) (cid.Cid, error) {
 	refuse := func(err error) error {
-		var known *xrpc.Error
-		if errors.As(err, &known) || !(errors.Is(err, repo.ErrInvalidCAR) || errors.Is(err, repo.ErrTooLarge)) {
+		if isRefusal(err) || !(errors.Is(err, repo.ErrInvalidCAR) || errors.Is(err, repo.ErrTooLarge)) {
 			return err // the body's own limits, or a failing disk
 		}
 		return errImport(err, "Invalid CAR: %v", err)
@@ -149,10 +147,10 @@ func (s *Server) importedCommit(spool *importSpool, root cid.Cid, did syntax.DID
 		return nil, errImport(err, "Invalid commit: %v", err)
 	}
 	if commit.DID != did {
-		return nil, xrpc.InvalidRequest(fmt.Sprintf("The repo is of %s, not of %s", commit.DID, did))
+		return nil, xrpc.InvalidRequest("The repo is of %s, not of %s", commit.DID, did)
 	}
 	if at := commit.Rev.Time(); at.After(s.clock.Now().Add(maxRevLead)) {
-		return nil, xrpc.InvalidRequest(fmt.Sprintf("The rev %s is in the future", commit.Rev))
+		return nil, xrpc.InvalidRequest("The rev %s is in the future", commit.Rev)
 	}
 	return commit, nil
 }

@@ -133,8 +133,7 @@ func (s *Server) storeBlob(ctx context.Context, owner syntax.DID, by cause, up *
 			return put(ctx, state)
 		})
 	}
-	var refused *xrpc.Error
-	if known := err == nil || !began || errors.As(err, &refused); known && (err != nil || stored.Key != b.Key) {
+	if known := err == nil || !began || isRefusal(err); known && (err != nil || stored.Key != b.Key) {
 		// If the fate of the metadata is not known, it may name these bytes;
 		// if it does not, the search for orphans finds them.
 		if err := s.blobs.Delete(context.WithoutCancel(ctx), b.Key); err != nil {

@@ -194,7 +194,7 @@ func (s *Server) adminRoute(serve func(http.ResponseWriter, *http.Request) error
 			err = serve(w, r)
 		}
 		if err != nil {
-			if _, refused := errors.AsType[*xrpc.Error](err); !refused {
+			if !isRefusal(err) {
 				s.log.ErrorContext(r.Context(), "an administration route failed", "path", r.URL.Path, "error", err)
 			}
 			xrpc.WriteError(w, r, err)

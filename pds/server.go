@@ -44,7 +44,7 @@ type Server struct {
 
 	releasing sync.RWMutex // held to delete bytes of blobs; for reading, to keep them
 
-	observing sync.Mutex
+	observing sync.Mutex // guards following 2 fields
 	observers []namedObserver
 	observer  func(namedObserver) // starts one; nil while Run does not run
 
@@ -260,8 +260,8 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 }
 
 // Shutdown lets /xrpc/_ready answer that the server takes no more requests,
-// ends event streams with code 1001 and waits for them, as long as ctx lives, then all subscriptions of topics. It ends neither other requests
-// nor Run.
+// ends event streams with code 1001 and waits for them, as long as ctx lives,
+// then ends all subscriptions of topics. It ends neither other requests nor Run.
 //
 // A program that serves the Server itself, behind middleware or beside other
 // routes, does what Serve does: it calls Run in a goroutine; sets the

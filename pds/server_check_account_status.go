@@ -61,7 +61,7 @@ func (s *Server) checkAccountStatus() xrpc.Method {
 // nobody can tell counts as no.
 func (s *Server) pointsHere(ctx context.Context, a *storage.Account) (bool, error) {
 	err := s.checkIdentityPointsHere(ctx, a)
-	if _, refused := errors.AsType[*xrpc.Error](err); refused {
+	if isRefusal(err) {
 		s.log.DebugContext(ctx, "identity does not point here", "did", a.DID, "error", err)
 		return false, nil
 	}

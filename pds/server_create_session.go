@@ -130,7 +130,7 @@ func (s *Server) verifyPassword(ctx context.Context, who *login, apps []appPassw
 	if ok {
 		if stale {
 			who.rehash, err = s.passwords.hash(ctx, password)
-			if _, busy := errors.AsType[*xrpc.Error](err); busy {
+			if isRefusal(err) { // too busy
 				err = nil // the next login will do
 			}
 		}

@@ -91,10 +91,10 @@ type Document struct {
 // JSON decodes the value into v.
 func (d *Document) JSON(v any) error { return json.Unmarshal(d.Value, v) }
 
-// State gives an extension its documents, jobs and topics. Reads see the stored documents and
-// what this State has changed; changes are kept as data and applied later, by
-// one transaction, which also checks that nothing which was read has changed
-// meanwhile. So a function that is given a State may run more than once and
+// State gives an extension its documents, jobs and topics. Reads see the stored
+// documents and what this State has changed; changes are kept as data and
+// applied later, by one transaction, which also checks that nothing which was
+// read has changed meanwhile. So a function that is given a State may run more than once and
 // must have no other effects; see [Write.State] and [Server.Update].
 //
 // A State is valid until the function that it was given to returns. Its
@@ -105,7 +105,7 @@ type State struct {
 	tx       storage.Tx // of a snapshot, or nil: each read is a View of its own
 	readOnly bool
 
-	mu     sync.Mutex
+	mu     sync.Mutex // guards following 10 fields, and tx
 	closed bool
 	reads  map[docID]storage.Doc // what the store said; Version 0: nothing
 	scans  []scanned

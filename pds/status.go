@@ -41,8 +41,15 @@ func errAccountNotFound() *xrpc.Error {
 
 // isAccountNotFound reports whether err is errAccountNotFound.
 func isAccountNotFound(err error) bool {
-	var e *xrpc.Error
-	return errors.As(err, &e) && e.Name == "AccountNotFound" && e.Status == http.StatusForbidden
+	e, ok := errors.AsType[*xrpc.Error](err)
+	return ok && e.Name == "AccountNotFound" && e.Status == http.StatusForbidden
+}
+
+// isRefusal reports whether err is an answer for the client. What was refused
+// has not happened; after other errors that may be unknown.
+func isRefusal(err error) bool {
+	_, ok := errors.AsType[*xrpc.Error](err)
+	return ok
 }
 
 // mayWrite returns the error for a write to an account that is not active.

@@ -88,14 +88,13 @@ func (s *Server) pipeline(ctx context.Context, did syntax.DID, prepare func(ctx 
 			}
 			return err
 		})
-		var refused *xrpc.Error
 		switch {
 		case err == nil && p != nil:
 			if err = s.reportPanic(ctx, did, p.settle(ctx, s, before)); err == nil && p.ops > 0 {
 				s.counts.commits.Add(1)
 				s.counts.writes.Add(int64(p.ops))
 			}
-		case before != nil && (err == nil || errors.As(err, &refused)):
+		case before != nil && (err == nil || isRefusal(err)):
 			// Nothing to store, or a refusal: true only if what it was seen
 			// against is stored.
 			if <-before.done; before.failed {
@@ -134,8 +133,7 @@ func (s *Server) retry(ctx context.Context, did syntax.DID, work func(ctx contex
 			}
 			// After a refusal the state is what it was; a commit that failed
 			// half-way has marked it as not loaded.
-			var refused *xrpc.Error
-			if w.loaded && errors.As(err, &refused) {
+			if w.loaded && isRefusal(err) {
 				return true, err
 			}
 			_ = w.drain() // the next state is read after all that is under way
@@ -151,8 +149,8 @@ func (s *Server) retry(ctx context.Context, did syntax.DID, work func(ctx contex
 
 // reportPanic logs the panic that an error is, if it is one.
 func (s *Server) reportPanic(ctx context.Context, did syntax.DID, err error) error {
-	var p *lane.PanicError
-	if !errors.As(err, &p) {
+	p, ok := errors.AsType[*lane.PanicError](err)
+	if !ok {
 		return err
 	}
 	s.log.ErrorContext(ctx, "panic in a write", "did", did, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))

@@ -25,7 +25,7 @@ type Write struct {
 // Op is what a commit did to one path.
 type Op struct {
 	Action string  // ActionCreate, ActionUpdate or ActionDelete
-	Path   string  //
+	Path   string  // "collection/rkey"
 	CID    cid.Cid // the new value; cid.Undef after a deletion
 	Prev   cid.Cid // the value before; cid.Undef before a creation
 }

@@ -21,7 +21,7 @@ const (
 )
 
 // ErrInvalidProof says that a CAR does not prove what is at a path.
-var ErrInvalidProof = errors.New("repo: not a proof")
+var ErrInvalidProof = errors.New("invalid proof")
 
 // VerifyProof reads the CAR with which com.atproto.sync.getRecord answers, and
 // returns the record at a path, or nil if the CAR proves that there is none. The

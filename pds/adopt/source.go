@@ -237,8 +237,7 @@ func each(ctx context.Context, db *database, fn func(scan func(...any) error) er
 
 // sourceFault makes an error of reading an account's data its fault.
 func sourceFault(ctx context.Context, err error) error {
-	var fault *pds.AdoptionFault
-	if err == nil || errors.As(err, &fault) {
+	if _, fault := errors.AsType[*pds.AdoptionFault](err); err == nil || fault {
 		return err
 	}
 	if ctx.Err() != nil {
