@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -20,6 +18,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/pdskit/pdskit/internal/programtest"
 )
 
 // stage is a step of docs/extending.md.
@@ -143,8 +143,7 @@ func TestExtendingSteps(t *testing.T) {
 	}
 	for i := first; i < len(all); i++ {
 		t.Run(all[i].title, func(t *testing.T) {
-			address := all[i].serve(t)
-			port := address[strings.LastIndex(address, ":")+1:]
+			port := all[i].serve(t)
 			tryAll(t, all[:i+1], port)
 			if i == len(all)-1 {
 				watchBoard(t, port)
@@ -153,45 +152,15 @@ func TestExtendingSteps(t *testing.T) {
 	}
 }
 
-// serve runs the program of a step.
-func (st *stage) serve(t *testing.T) (address string) {
+// serve runs the program of a step until the end of the test.
+func (st *stage) serve(t *testing.T) (port string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err = errors.Join(err, l.Close()); err != nil {
-		t.Fatal(err)
-	}
-	binary := filepath.Join(t.TempDir(), "board")
+	port = programtest.Port(t)
 	sources := slices.DeleteFunc(st.program(t, port), func(path string) bool { return strings.HasSuffix(path, "_test.go") })
-	build := exec.CommandContext(t.Context(), "go", append([]string{"build", "-o", binary}, sources...)...)
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	running := exec.Command(binary) // t.Context ends too early to stop it gently
-	running.Stderr = t.Output()
-	if err := running.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = running.Process.Signal(os.Interrupt)
-		if err := running.Wait(); err != nil {
-			t.Errorf("the program after Ctrl-C: %v", err)
-		}
-	})
-	address = "http://localhost:" + port
-	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		resp, err := http.Get(address + "/xrpc/_health")
-		if err == nil {
-			resp.Body.Close()
-			return address
-		}
-		if time.Since(began) > 20*time.Second {
-			t.Fatal(err)
-		}
-	}
+	address := "http://localhost:" + port
+	board := programtest.Start(t, exec.Command(programtest.Build(t, sources...)), address+"/xrpc/_health")
+	t.Cleanup(func() { board.Stop(os.Interrupt) })
+	return port
 }
 
 // tryAll runs the commands of steps in one shell.

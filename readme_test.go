@@ -4,16 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/pdskit/pdskit/internal/programtest"
 )
 
 // block is a fenced block of a document.
@@ -142,48 +140,22 @@ func TestReadmeSteps(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	server := filepath.Join(dir, "server")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", server, "./examples/server").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err = errors.Join(err, l.Close()); err != nil {
-		t.Fatal(err)
-	}
+	server, port := programtest.Build(t, "./examples/server"), programtest.Port(t)
 	adapt := strings.NewReplacer("localhost:2583", "localhost:"+port, "go run ./examples/server", server)
 	env := []string{"PATH=" + os.Getenv("PATH"), "PDS_DEV_MODE=true", "PDS_PORT=" + port}
 
 	var log bytes.Buffer
-	running := exec.Command(server) // t.Context ends too early to stop it gently
-	running.Dir, running.Env, running.Stderr = dir, env, &log
-	if err := running.Start(); err != nil {
-		t.Fatal(err)
-	}
+	cmd := exec.Command(server)
+	cmd.Dir, cmd.Env, cmd.Stderr = dir, env, &log
+	running := programtest.Start(t, cmd, "http://localhost:"+port+"/xrpc/_health")
 	t.Cleanup(func() {
-		_ = running.Process.Signal(os.Interrupt)
-		if err := running.Wait(); err != nil {
-			t.Errorf("the server after Ctrl-C: %v", err)
-		}
+		running.Stop(os.Interrupt)
 		for line := range strings.SplitSeq(adapt.Replace(blocksOf(t, "text")[0]), "\n") {
 			if !strings.Contains(log.String(), line) {
 				t.Errorf("the server does not say, as the README has it: %s", line)
 			}
 		}
 	})
-	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		resp, err := http.Get("http://localhost:" + port + "/xrpc/_health")
-		if err == nil {
-			resp.Body.Close()
-			break
-		}
-		if time.Since(began) > 20*time.Second {
-			t.Fatal(err)
-		}
-	}
 
 	steps := blocksOf(t, "sh")
 	if len(steps) != 6 {

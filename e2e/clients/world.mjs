@@ -4,7 +4,7 @@
 
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { createHmac, randomBytes } from 'node:crypto'
+import { createHmac, randomBytes, randomInt } from 'node:crypto'
 import { createSocket } from 'node:dgram'
 import dns from 'node:dns/promises'
 import { once } from 'node:events'
@@ -102,13 +102,25 @@ async function exited(child) {
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
 }
 
+/**
+ * A port that nobody listens on. It lies below those that systems give to
+ * listeners and connections that ask for none, so that none of them has it when
+ * the server begins to listen, or begins again.
+ */
 async function freePort() {
-  const server = createServer().listen(0, 'localhost')
-  await once(server, 'listening')
-  const { port } = server.address()
-  server.close()
-  await once(server, 'close')
-  return port
+  for (;;) {
+    const port = randomInt(20_000, 30_000)
+    const server = createServer().listen(port, 'localhost')
+    try {
+      await once(server, 'listening')
+    } catch (err) {
+      if (err.code !== 'EADDRINUSE') throw err
+      continue
+    }
+    server.close()
+    await once(server, 'close')
+    return port
+  }
 }
 
 /** The example server in a process of its own. */

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -23,6 +22,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"github.com/pdskit/pdskit/identity"
+	"github.com/pdskit/pdskit/internal/programtest"
 	"github.com/pdskit/pdskit/pds/pdstest"
 )
 
@@ -31,7 +31,7 @@ import (
 type installation struct {
 	t      *testing.T
 	binary string
-	port   int
+	port   string
 	env    []string
 	log    *os.File
 	cmd    *exec.Cmd // nil: it does not run
@@ -40,25 +40,17 @@ type installation struct {
 // newInstallation builds a server whose identities are in a PLC directory.
 func newInstallation(t *testing.T, plcURL string) *installation {
 	t.Helper()
-	dir := t.TempDir()
+	dir, port := t.TempDir(), programtest.Port(t)
 	binary := filepath.Join(dir, "server")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-C", "../..", "-o", binary, "./examples/server").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
 	}
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &installation{t: t, binary: binary, port: port, log: log, env: []string{
-		"PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "PDS_DEV_MODE=true", fmt.Sprint("PDS_PORT=", port),
+		"PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "PDS_DEV_MODE=true", "PDS_PORT=" + port,
 		"PDS_DID_PLC_URL=" + plcURL, "PDS_JWT_SECRET=" + strings.Repeat("s", 32), "PDS_ADMIN_PASSWORD=admin",
 		"PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX=" + strings.Repeat("1f", 32),
 		"PDS_INVITE_REQUIRED=false", "PDS_RATE_LIMITS_ENABLED=false", "PDS_SERVICE_HANDLE_DOMAINS=.test", "LOG_LEVEL=warn",
@@ -118,7 +110,7 @@ func (s *installation) call(verb, method, token string, in, out any) error {
 			return err
 		}
 	}
-	r, err := http.NewRequestWithContext(s.t.Context(), verb, fmt.Sprintf("http://localhost:%d/xrpc/%s", s.port, method), bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(s.t.Context(), verb, "http://localhost:"+s.port+"/xrpc/"+method, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -189,7 +181,7 @@ func (s *installation) state(did syntax.DID) (st state, err error) {
 		return st, err
 	}
 	return state{
-		host: fmt.Sprint("localhost:", s.port), status: "active",
+		host: "localhost:" + s.port, status: "active",
 		rev: export.Commit.Rev.String(), commit: export.Root.String(), data: export.Commit.Data.String(),
 	}, nil
 }
@@ -213,7 +205,7 @@ func TestRestoredServer(t *testing.T) {
 			return plc.Transport().RoundTrip(r)
 		}
 		there := r.Clone(r.Context()) // of a handle
-		there.URL = &url.URL{Scheme: "http", Host: fmt.Sprint("localhost:", s.port), Path: r.URL.Path}
+		there.URL = &url.URL{Scheme: "http", Host: "localhost:" + s.port, Path: r.URL.Path}
 		there.Host = r.URL.Host
 		return http.DefaultTransport.RoundTrip(there)
 	}))
@@ -221,7 +213,7 @@ func TestRestoredServer(t *testing.T) {
 	for i := range 8 {
 		members = append(members, s.signUp(fmt.Sprint("user", i)))
 	}
-	w.subscribe(fmt.Sprint("localhost:", s.port))
+	w.subscribe("localhost:" + s.port)
 
 	load, stop := context.WithCancel(t.Context())
 	var acked atomic.Int64

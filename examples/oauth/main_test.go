@@ -1,17 +1,17 @@
 package main_test
 
 import (
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/pquerna/otp/totp"
 	"golang.org/x/net/html"
+
+	"github.com/pdskit/pdskit/internal/programtest"
 )
 
 const (
@@ -30,20 +30,8 @@ type program struct {
 
 func build(t *testing.T) *program {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	listen := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	p := &program{t: t, binary: filepath.Join(dir, "oauth"), data: filepath.Join(dir, "data"), listen: listen, address: "http://" + listen}
-	if out, err := exec.Command("go", "build", "-o", p.binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return p
+	listen := "127.0.0.1:" + programtest.Port(t)
+	return &program{t: t, binary: programtest.Build(t, "."), data: t.TempDir(), listen: listen, address: "http://" + listen}
 }
 
 // add adds the user alice.
@@ -53,28 +41,10 @@ func (p *program) add() error {
 	return cmd.Run()
 }
 
-// start runs it until kill is called.
-func (p *program) start() (kill func()) {
+func (p *program) start() *programtest.Program {
 	p.t.Helper()
-	cmd := exec.CommandContext(p.t.Context(), p.binary, "-data", p.data, "-url", p.address, "-listen", p.listen)
-	cmd.Stderr = p.t.Output()
-	if err := cmd.Start(); err != nil {
-		p.t.Fatal(err)
-	}
-	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		resp, err := http.Get(p.address + "/.well-known/oauth-authorization-server")
-		if err == nil {
-			resp.Body.Close()
-			break
-		}
-		if time.Since(began) > 30*time.Second {
-			p.t.Fatal(err)
-		}
-	}
-	return func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // it was killed
-	}
+	cmd := exec.Command(p.binary, "-data", p.data, "-url", p.address, "-listen", p.listen)
+	return programtest.Start(p.t, cmd, p.address+"/.well-known/oauth-authorization-server")
 }
 
 func signIn(p *page) *page {
@@ -89,7 +59,7 @@ func TestProgram(t *testing.T) {
 	if err := p.add(); err != nil {
 		t.Fatal(err)
 	}
-	kill := p.start()
+	running := p.start()
 	if err := p.add(); err == nil {
 		t.Error("alice was added twice")
 	}
@@ -151,8 +121,8 @@ func TestProgram(t *testing.T) {
 	}
 
 	secret := enrol(t, p.address)
-	kill()
-	defer p.start()()
+	running.Kill()
+	p.start()
 
 	if status, text := editor.send(http.MethodGet, "/notes", "", ""); status != http.StatusOK || text != "buy milk\ncall bob\n" {
 		t.Errorf("after a restart: %d %s", status, text)

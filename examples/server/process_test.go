@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -18,6 +17,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/pdskit/pdskit/internal/programtest"
 )
 
 // process is the example server as an operator runs it.
@@ -67,22 +68,14 @@ func newProcess(t *testing.T, plcURL string, env ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
+	dir, port := t.TempDir(), programtest.Port(t)
 	p := &process{
 		t: t, binary: binary, dataDir: filepath.Join(dir, "data"), log: filepath.Join(dir, "log"),
-		url: fmt.Sprintf("http://localhost:%d", port), did: fmt.Sprintf("did:web:localhost%%3A%d", port),
+		url: "http://localhost:" + port, did: "did:web:localhost%3A" + port,
 	}
 	p.env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(),
-		"PDS_DEV_MODE=true", fmt.Sprintf("PDS_PORT=%d", port), "PDS_DATA_DIRECTORY=" + p.dataDir,
+		"PDS_DEV_MODE=true", "PDS_PORT=" + port, "PDS_DATA_DIRECTORY=" + p.dataDir,
 		"PDS_DID_PLC_URL=" + plcURL, "PDS_JWT_SECRET=" + strings.Repeat("s", 32), "PDS_ADMIN_PASSWORD=" + adminPassword,
 		"PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX=" + strings.Repeat("1f", 32),
 		"PDS_INVITE_REQUIRED=false", "PDS_RATE_LIMITS_ENABLED=false", "PDS_SERVICE_HANDLE_DOMAINS=.test", "LOG_LEVEL=warn",
