@@ -83,7 +83,8 @@ test('a community across servers', async (t) => {
     const began = Date.now()
     await alice.post('banMember', { community, member: bob.did })
     await closed
-    assert.ok(Date.now() - began < 1000)
+    // By itself the server would look after a minute.
+    assert.ok(Date.now() - began < 30_000)
     await assert.rejects(bob.get('getHistory', { community, room: square }), { status: 403, error: 'NotAMember' })
     await assert.rejects(bob.post('createRecord', record('message', { room: square, text: 'Hello?' })), { status: 403, error: 'ActorNotPermitted' })
   })

@@ -64,8 +64,10 @@ export class Member {
     return { data }
   }
 
-  /** Opens the stream of a community with a ticket and follows a room. */
+  /** Opens the stream of a community with a ticket and follows a room, from a cursor or from now on. */
   async watch(community, room, cursor) {
+    // Without one it would begin when the server has come to it.
+    cursor ??= (await this.get('getHistory', { community, room })).cursor
     const { subprotocol } = await this.post('getTicket', { lxm: `${namespace}.watch` })
     const url = `${this.server.url.replace('http', 'ws')}/xrpc/${namespace}.watch?community=${community}`
     const socket = new WebSocket(url, ['xrpc.v1.json', subprotocol])

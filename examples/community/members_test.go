@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -19,6 +20,11 @@ import (
 	"github.com/pdskit/pdskit/pds/pdstest"
 )
 
+// patience is how long a frame may take, on a machine that has other things to do.
+// It is less than the minute after which the server looks by itself whether whoever
+// watches still may: whoever is out hears of it because the server is told.
+const patience = 30 * time.Second
+
 // stream is what a member watches.
 type stream struct {
 	t    *testing.T
@@ -31,7 +37,9 @@ func (p *person) watch(rooms ...string) *stream {
 	s, err := p.tryWatch(p.ticket())
 	ok(p.town.t, err)
 	for _, r := range rooms {
-		s.send("follow", r)
+		var now struct{ Cursor string }
+		_ = p.get("getHistory", &now, "room", r) // of a room that is not theirs there is none
+		s.follow(r, now.Cursor)
 	}
 	return s
 }
@@ -56,9 +64,21 @@ func (p *person) tryWatch(ticket string) (*stream, error) {
 	return &stream{t, conn}, err
 }
 
-func (s *stream) send(kind, room string) {
+// follow asks for what comes after a cursor. Without one that begins when the
+// server has come to it, which may be after what the test does next.
+func (s *stream) follow(room, cursor string) {
 	s.t.Helper()
-	frame, err := json.Marshal(object{"$type": "message", "payload": object{"$type": namespace + "watch#" + kind, "room": room}})
+	s.send(object{"$type": namespace + "watch#follow", "room": room, "cursor": cursor})
+}
+
+func (s *stream) typing(room string) {
+	s.t.Helper()
+	s.send(object{"$type": namespace + "watch#typing", "room": room})
+}
+
+func (s *stream) send(message object) {
+	s.t.Helper()
+	frame, err := json.Marshal(object{"$type": "message", "payload": message})
 	ok(s.t, err)
 	ok(s.t, s.conn.Write(s.t.Context(), websocket.MessageText, frame))
 }
@@ -66,9 +86,11 @@ func (s *stream) send(kind, room string) {
 // until reads until a frame has all of the texts; it returns it, or the end.
 func (s *stream) until(texts ...string) string {
 	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
 next:
 	for {
-		_, frame, err := s.conn.Read(s.t.Context())
+		_, frame, err := s.conn.Read(ctx)
 		if err != nil {
 			return err.Error()
 		}
@@ -185,13 +207,9 @@ func TestBan(t *testing.T) {
 		ok(t, err)
 		watching.until("welcome")
 		wantError(t, p.post("banMember", object{"member": w.owner.DID}, nil), "RoleTooLow")
-		began := time.Now()
 		ok(t, w.owner.post("banMember", object{"member": p.DID, "reason": "noise"}, nil))
 		if end := watching.until("no frame has this"); !strings.Contains(end, "NotAMember") {
 			t.Errorf("%s: the stream ended with %s", name, end)
-		}
-		if d := time.Since(began); d > time.Second {
-			t.Errorf("%s: the stream ended after %v", name, d)
 		}
 		if s, err := p.tryWatch(ticket); err == nil {
 			if end := s.until("no frame has this"); !strings.Contains(end, "NotAMember") {
@@ -226,8 +244,8 @@ func TestWatch(t *testing.T) {
 	a, b := alice.watch(room, secret), bob.watch(room, secret)
 	b.until("watch#lost", secret, "RoomNotFound")
 	a.until("watch#signal", "here/"+string(bob.DID))
-	b.send("typing", room)
-	b.send("typing", secret) // which is not passed on
+	b.typing(room)
+	b.typing(secret) // which is not passed on
 	a.until("watch#signal", "room/"+string(w.community)+"/"+room, "typing/"+string(bob.DID))
 	id, err := bob.say(room, "first", false)
 	ok(t, err)
@@ -251,11 +269,7 @@ func TestWatch(t *testing.T) {
 	_, err = w.owner.say(secret, "missed", true)
 	ok(t, err)
 	a = alice.watch()
-	again, err := json.Marshal(object{"$type": "message", "payload": object{
-		"$type": namespace + "watch#follow", "room": secret, "cursor": cursor.Payload.Cursor,
-	}})
-	ok(t, err)
-	ok(t, a.conn.Write(t.Context(), websocket.MessageText, again))
+	a.follow(secret, cursor.Payload.Cursor)
 	if frame := a.until("watch#message", secret); !strings.Contains(frame, `"text":"missed"`) {
 		t.Errorf("resumed with %s", frame)
 	}
@@ -268,7 +282,7 @@ func TestWatch(t *testing.T) {
 
 	// And in again, on the same stream.
 	ok(t, w.owner.post("changeRoom", object{"room": secret, "add": []syntax.DID{alice.DID}}, nil))
-	ok(t, a.conn.Write(t.Context(), websocket.MessageText, again))
+	a.follow(secret, cursor.Payload.Cursor)
 	a.until("watch#message", secret, `"text":"missed"`)
 }
 

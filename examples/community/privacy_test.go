@@ -160,7 +160,7 @@ func TestPictures(t *testing.T) {
 
 	// All of them go with the community.
 	ok(t, w.owner.post("deleteCommunity", object{}, nil))
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		files, err := w.app.pictures.List(t.Context(), "", 10)
 		ok(t, err)
 		if len(files) == 0 {
