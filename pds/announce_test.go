@@ -44,7 +44,7 @@ func TestAnnounceRepos(t *testing.T) {
 		srv.Clock.Advance(2 * time.Second)
 		srv.RunJobs()
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for len(told) < len(revs) {
 		e, err := events.Next(ctx)

@@ -67,7 +67,7 @@ func TestFirehoseStoreCloses(t *testing.T) {
 		if err == nil {
 			t.Error("no error")
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("the subscriber waits on")
 	}
 }

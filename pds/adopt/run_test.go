@@ -265,7 +265,7 @@ func TestAdoptionContinuesTheFirehose(t *testing.T) {
 
 	read := func(cursor int64, n int) []*pdstest.Event {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		sub, err := srv.Subscribe(ctx, cursor)
 		ok(t, err)

@@ -58,7 +58,7 @@ func start(t *testing.T, adjust ...func(*pds.Config)) *recorded {
 // find returns the last span of a name that has ended, or will soon.
 func (r *recorded) find(t *testing.T, name string) sdktrace.ReadOnlySpan {
 	t.Helper()
-	late := time.After(10 * time.Second)
+	late := time.After(30 * time.Second)
 	for {
 		for _, s := range slices.Backward(r.spans.Ended()) {
 			if s.Name() == name {
