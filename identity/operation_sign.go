@@ -115,8 +115,8 @@ func (o *Operation) DID() (syntax.DID, error) {
 	return syntax.DID(plcPrefix + id), nil
 }
 
-// IsPLC reports whether did is a well-formed did:plc: 24 base32 characters.
-func IsPLC(did syntax.DID) bool {
+// isPLC reports whether did is a well-formed did:plc: 24 base32 characters.
+func isPLC(did syntax.DID) bool {
 	id, ok := strings.CutPrefix(string(did), plcPrefix)
 	if !ok || len(id) != plcIDLength {
 		return false

@@ -150,7 +150,7 @@ func (c *PLCClient) get(ctx context.Context, did syntax.DID, path string) ([]byt
 }
 
 func (c *PLCClient) do(ctx context.Context, method string, did syntax.DID, path string, body []byte) ([]byte, error) {
-	if !IsPLC(did) {
+	if !isPLC(did) {
 		return nil, fmt.Errorf("%w: %q is no well-formed did:plc", atid.ErrDIDNotFound, did)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, c.base+"/"+did.String()+path, bytes.NewReader(body))

@@ -46,7 +46,7 @@ func (r *Resolver) document(ctx context.Context, did syntax.DID) (*document, err
 // checkDID refuses what can never resolve, before any cache or request.
 func (r *Resolver) checkDID(did syntax.DID) error {
 	switch {
-	case IsPLC(did):
+	case isPLC(did):
 		return nil
 	case strings.HasPrefix(string(did), plcPrefix):
 		return fmt.Errorf("%w: malformed did:plc", atid.ErrDIDNotFound)
@@ -62,7 +62,7 @@ func (r *Resolver) fetchDocument(ctx context.Context, did syntax.DID) (*document
 	defer cancel()
 	var raw []byte
 	var err error
-	if IsPLC(did) {
+	if isPLC(did) {
 		raw, err = r.plc.Document(ctx, did)
 	} else {
 		raw, err = r.fetchDIDWeb(ctx, did)

@@ -31,10 +31,6 @@ func EmptyTree() *Tree { return &Tree{top: mst.NewEmptyTree(), nodes: 1} }
 // calls src during its methods only, from the caller's goroutine.
 func LoadTree(root cid.Cid, src BlockSource) *Tree { return &Tree{src: src, root: root} }
 
-// SetSource replaces the source of blocks, for owners whose source lives no
-// longer than a transaction.
-func (t *Tree) SetSource(src BlockSource) { t.src = src }
-
 // Nodes returns how many nodes the tree holds in memory, so that an owner can
 // drop a tree that has grown too large and load it anew. A node takes about
 // 1 KB.

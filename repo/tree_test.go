@@ -52,7 +52,6 @@ func newModel(t testing.TB) *model {
 		t.Fatalf("diff of a new tree: %+v", d)
 	}
 	m.store.apply(t, d)
-	m.hot.SetSource(m.store.get)
 	m.root = d.Root
 	return m
 }

@@ -189,7 +189,7 @@ func BenchmarkSendFrame(b *testing.B) {
 		func(ctx context.Context, _ *xrpc.None, s *xrpc.Stream) error {
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := s.SendFrame(ctx, frame); err != nil {
+				if err := s.SendFrames(ctx, frame); err != nil {
 					b.Error(err)
 					break
 				}

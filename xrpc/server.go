@@ -271,9 +271,6 @@ func (s *Server) Authorize(r *http.Request, rule Rule) (*Caller, error) {
 	return caller, err
 }
 
-// Catalog returns the server's schemas.
-func (s *Server) Catalog() *lexicons.Catalog { return s.catalog }
-
 // Shutdown ends all streams with close code 1001, refuses new ones, and
 // returns when their handlers have returned. If ctx ends first it cuts the
 // connections and returns the error of ctx. Other requests are not touched:

@@ -137,26 +137,15 @@ func (s *Stream) Send(ctx context.Context, t string, event any) error {
 	if err != nil {
 		return err
 	}
-	return s.SendFrame(ctx, frame)
+	return s.SendFrames(ctx, frame)
 }
 
-// SendFrame sends a frame in the protocol of the stream, which may be shared
-// with other streams and is not changed. It returns when the frame is on its
-// way, or after the write timeout with an error; the stream is over then. ctx
-// is looked at before, not during the write.
-func (s *Stream) SendFrame(ctx context.Context, frame []byte) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if s.ctx.Err() != nil {
-		return context.Cause(s.ctx)
-	}
-	return s.writeFrame(frame)
-}
-
-// SendFrames sends frames like [Stream.SendFrame], one after another, in as few
-// writes to the connection as possible. The write timeout is for all of them:
-// send about 64 KiB at a time.
+// SendFrames sends frames in the protocol of the stream, see [EncodeFrame], one
+// after another, in as few writes to the connection as possible. Frames may be
+// shared with other streams and are not changed. It returns when all are on
+// their way, or after the write timeout, which is for all of them, with an
+// error; the stream is over then. So send about 64 KiB at a time. ctx is looked
+// at before, not during the write.
 func (s *Stream) SendFrames(ctx context.Context, frames ...[]byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -164,6 +153,10 @@ func (s *Stream) SendFrames(ctx context.Context, frames ...[]byte) error {
 	if s.ctx.Err() != nil {
 		return context.Cause(s.ctx)
 	}
+	return s.writeFrames(frames...)
+}
+
+func (s *Stream) writeFrames(frames ...[]byte) error {
 	s.write.Lock()
 	defer s.write.Unlock()
 	s.deadline.Reset(s.cfg.WriteTimeout)
@@ -171,6 +164,8 @@ func (s *Stream) SendFrames(ctx context.Context, frames ...[]byte) error {
 	s.cork.cork()
 	var err error
 	for _, frame := range frames {
+		// A context that can end would make the connection watch it, at some
+		// cost for each frame; the timer does the same for less.
 		if err = s.conn.Write(context.WithoutCancel(s.ctx), s.messageType(), frame); err != nil {
 			break
 		}
@@ -191,21 +186,6 @@ func (s *Stream) messageType() websocket.MessageType {
 		return websocket.MessageText
 	}
 	return websocket.MessageBinary
-}
-
-func (s *Stream) writeFrame(frame []byte) error {
-	s.write.Lock()
-	defer s.write.Unlock()
-	s.deadline.Reset(s.cfg.WriteTimeout)
-	defer s.deadline.Stop()
-	// A context that can end would make the connection watch it, at some
-	// cost for each frame; the timer does the same for less.
-	if err := s.conn.Write(context.WithoutCancel(s.ctx), s.messageType(), frame); err != nil {
-		s.cancel(errClientGone)
-		return errClientGone
-	}
-	s.lastWrite.Add(1)
-	return nil
 }
 
 // Receive returns the next message of the client. It returns io.EOF when the
@@ -339,7 +319,7 @@ func (s *Stream) finish(err error) {
 		default:
 			e, _ := asError(err)
 			name, message := e.wire()
-			if s.writeFrame(encodeError(s.proto, name, message)) != nil {
+			if s.writeFrames(encodeError(s.proto, name, message)) != nil {
 				_ = s.conn.CloseNow()
 				return
 			}

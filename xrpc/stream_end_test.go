@@ -185,7 +185,7 @@ func TestSlowReader(t *testing.T) {
 	srv := newServer(t, xrpc.Config{Stream: xrpc.StreamConfig{WriteTimeout: 50 * time.Millisecond}},
 		live(xrpc.Public(), func(ctx context.Context, _ *liveParams, s *xrpc.Stream) error {
 			for {
-				if err := s.SendFrame(ctx, frame); err != nil {
+				if err := s.SendFrames(ctx, frame); err != nil {
 					ended <- err
 					return err
 				}
@@ -212,7 +212,7 @@ func TestClientGone(t *testing.T) {
 			ended := make(chan error, 1)
 			srv := newServer(t, xrpc.Config{}, live(xrpc.Public(), func(ctx context.Context, _ *liveParams, s *xrpc.Stream) error {
 				<-ctx.Done()
-				ended <- s.SendFrame(context.WithoutCancel(ctx), []byte("x"))
+				ended <- s.SendFrames(context.WithoutCancel(ctx), []byte("x"))
 				return nil
 			}))
 			conn, _ := dial(t, srv, "/xrpc/"+liveNSID)
@@ -227,7 +227,7 @@ func TestClientGone(t *testing.T) {
 func TestStreamClose(t *testing.T) {
 	srv := newServer(t, xrpc.Config{}, live(xrpc.Public(), func(ctx context.Context, _ *liveParams, s *xrpc.Stream) error {
 		s.Close(xrpc.NewError(400, "ConsumerTooSlow", "too slow"))
-		if err := s.SendFrame(ctx, []byte("x")); err == nil {
+		if err := s.SendFrames(ctx, []byte("x")); err == nil {
 			t.Error("a frame after the close")
 		}
 		return errors.New("does not matter")
@@ -246,7 +246,7 @@ func TestLongStream(t *testing.T) {
 		defer tick.Stop()
 		for range 5 {
 			<-tick.C
-			if err := s.SendFrame(ctx, []byte("x")); err != nil {
+			if err := s.SendFrames(ctx, []byte("x")); err != nil {
 				return err
 			}
 		}

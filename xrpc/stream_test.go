@@ -375,7 +375,7 @@ func TestStreamIgnoresMessages(t *testing.T) {
 	release := make(chan struct{})
 	srv := newServer(t, xrpc.Config{Stream: xrpc.StreamConfig{MaxRate: 1e6}}, live(xrpc.Public(), func(ctx context.Context, _ *liveParams, s *xrpc.Stream) error {
 		<-release
-		return s.SendFrame(ctx, []byte("done"))
+		return s.SendFrames(ctx, []byte("done"))
 	}))
 	conn, _ := dial(t, srv, "/xrpc/"+liveNSID)
 	for range 200 {

@@ -14,14 +14,10 @@ const (
 	ProblemCodeWrong         = "code_wrong" // or expired
 	ProblemHandleTaken       = "handle_taken"
 	ProblemHandleInvalid     = "handle_invalid"
-	ProblemHandleReserved    = "handle_reserved"
-	ProblemHandleTooShort    = "handle_too_short"
-	ProblemHandleTooLong     = "handle_too_long"
 	ProblemHandleUnproven    = "handle_unproven" // the domain does not name the account
 	ProblemDomainUnsupported = "domain_unsupported"
 	ProblemEmailInvalid      = "email_invalid"
 	ProblemEmailTaken        = "email_taken"
-	ProblemEmailRefused      = "email_refused"  // disposable, for instance
 	ProblemPasswordShort     = "password_short" // Args: min
 	ProblemPasswordLong      = "password_long"  // Args: max
 	ProblemPasswordWeak      = "password_weak"
