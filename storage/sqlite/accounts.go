@@ -50,12 +50,23 @@ func (t *tx) accountWhere(where string, arg any) (storage.Account, error) {
 	if err != nil {
 		return storage.Account{}, err
 	}
-	t.memo = &accountRef{did: a.DID, id: r.int(14), generation: r.int(15), version: a.Version, keyID: a.KeyID}
+	found := cachedAccount{Account: a, id: r.int(14), generation: r.int(15)}
+	if t.w == nil { // what a writer sees may never be stored
+		t.s.accounts.put(t.accountsVersion, found)
+	}
+	t.memo = found.ref()
 	return a, nil
 }
 
 // Account implements [storage.Accounts].
 func (t *tx) Account(did syntax.DID) (storage.Account, error) {
+	if err := t.readAccountsVersion(); err != nil {
+		return storage.Account{}, err
+	}
+	if a, ok := t.s.accounts.get(t.accountsVersion, did); ok {
+		t.memo = a.ref()
+		return a.Account, nil
+	}
 	return t.accountWhere("did = ?", string(did))
 }
 
@@ -91,17 +102,15 @@ func (t *tx) PutAccount(a storage.Account) (int64, error) {
 	if taken {
 		return 0, storage.ErrExists
 	}
-	v, _, err := t.one("UPDATE meta SET last_version = last_version + 1 RETURNING last_version")
+	version, err := t.raiseAccountsVersion()
 	if err != nil {
 		return 0, err
 	}
-	version := v.int(0)
 	args := []any{
 		string(a.DID), optional(string(a.Handle)), optional(a.Email), timeText(a.EmailConfirmedAt),
 		a.PasswordHash, a.CreatedAt.UnixMilli(), a.Pending, timeText(a.DeactivatedAt), timeText(a.DeleteAfter),
 		a.TakedownRef, timeText(a.TokensAfter), a.KeyID, a.InvitesDisabled, version,
 	}
-	t.memo = nil
 	if !exists {
 		_, err = t.exec("INSERT INTO accounts ("+accountColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", args...)
 	} else {
@@ -120,7 +129,9 @@ func (t *tx) DeleteAccount(did syntax.DID) error {
 	if err != nil {
 		return err
 	}
-	t.memo = nil
+	if _, err := t.raiseAccountsVersion(); err != nil {
+		return err
+	}
 	if _, err := t.exec("DELETE FROM accounts WHERE id = ?", a.id); err != nil {
 		return err
 	}

@@ -113,6 +113,10 @@ func (t *tx) publish(c *storage.Commit, a *accountRef) error {
 }
 
 func (t *tx) setGeneration(a *accountRef, id int64) error {
+	if _, err := t.raiseAccountsVersion(); err != nil {
+		return err
+	}
+	t.memo = a
 	a.generation, a.recent, a.hasRecent = id, nil, false
 	_, err := t.exec("UPDATE accounts SET generation = ? WHERE id = ?", id, a.id)
 	return err

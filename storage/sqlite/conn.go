@@ -123,6 +123,25 @@ func (c *conn) exec(sql string, args ...any) (int64, error) {
 	return res.RowsAffected()
 }
 
+// snapshot begins to read one state of the database, which lasts until the
+// rows are closed: SQLite ends a transaction that nobody began when the last
+// statement ends. So a View costs one statement instead of two. The state is
+// known by the version of its accounts.
+func (c *conn) snapshot() (r *rows, version int64, err error) {
+	if r, err = c.query(sqlVersion); err != nil {
+		return nil, 0, err
+	}
+	if !r.next() {
+		return nil, 0, errors.Join(errNoMeta, r.close())
+	}
+	return r, r.int(0), nil
+}
+
+// sqlVersion finds the number that every change of the accounts raises.
+const sqlVersion = "SELECT last_version FROM meta"
+
+var errNoMeta = errors.New("the table meta is empty")
+
 // rows is an open query. It must be closed.
 type rows struct {
 	r    driver.Rows

@@ -41,7 +41,7 @@ func scanDoc(r *rows) storage.Doc {
 // GetDoc implements [storage.Docs].
 func (t *tx) GetDoc(kind, key string) (storage.Doc, error) {
 	r, ok, err := t.one("SELECT "+docColumns+" FROM "+docTables+" WHERE d.kind = ? AND d.key = ? AND "+docVisible,
-		kind, key, t.now.UnixMilli())
+		kind, key, t.now().UnixMilli())
 	if err != nil {
 		return storage.Doc{}, err
 	}
@@ -74,7 +74,7 @@ func (t *tx) PutDoc(d storage.Doc) (int64, error) {
 		}
 	}
 	r, found, err := t.one("SELECT d.version FROM "+docTables+" WHERE d.kind = ? AND d.key = ? AND "+docVisible,
-		d.Kind, d.Key, t.now.UnixMilli())
+		d.Kind, d.Key, t.now().UnixMilli())
 	if err != nil {
 		return 0, err
 	}
@@ -114,7 +114,7 @@ func (t *tx) ScanDocs(kind string, s storage.Scan) ([]storage.Doc, error) {
 		return nil, t.usable()
 	}
 	sql := "SELECT " + docColumns + " FROM " + docTables + " WHERE d.kind = ? AND d.key >= ? AND " + docVisible
-	args := []any{kind, s.From, t.now.UnixMilli()}
+	args := []any{kind, s.From, t.now().UnixMilli()}
 	if s.To != "" {
 		sql += " AND d.key < ?"
 		args = append(args, s.To)
@@ -137,7 +137,7 @@ func (t *tx) ScanOwner(did syntax.DID, kind string) ([]storage.Doc, error) {
 	}
 	return t.docs("SELECT "+docColumns+" FROM "+docTables+
 		" WHERE d.owner = ? AND d.owner <> 0 AND d.kind = ? AND "+docVisible+" ORDER BY d.key",
-		a.id, kind, t.now.UnixMilli())
+		a.id, kind, t.now().UnixMilli())
 }
 
 // OwnerKinds implements [storage.Docs]. It finds each kind in the index by the
@@ -150,7 +150,7 @@ func (t *tx) OwnerKinds(did syntax.DID) (kinds []string, err error) {
 	for last := ""; err == nil; {
 		r, found, failed := t.one("SELECT d.kind FROM "+docTables+
 			" WHERE d.owner = ? AND d.owner <> 0 AND d.kind > ? AND "+docVisible+" ORDER BY d.kind, d.key LIMIT 1",
-			a.id, last, t.now.UnixMilli())
+			a.id, last, t.now().UnixMilli())
 		if failed != nil || !found {
 			return kinds, failed
 		}

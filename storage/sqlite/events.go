@@ -23,7 +23,7 @@ func (t *tx) Append(e storage.Event) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
-	e.Seq, e.Time = max(t.seq+1, t.now.UnixMicro()), t.now
+	e.Seq, e.Time = max(t.seq+1, t.now().UnixMicro()), t.now()
 	return t.insertEvent(&e)
 }
 

@@ -14,7 +14,12 @@ const (
 	MaxRecent   = maxRecent
 	KeepRecent  = keepRecent
 	RecentStep  = recentStep
+
+	MaxCachedAccounts = maxCachedAccounts
 )
+
+// CachedAccounts is the number of accounts that a store remembers.
+func CachedAccounts(s *Store) int { return len(s.accounts.found) }
 
 // Commits is the number of committed batches, each with one fsync.
 func (s *Store) Commits() int64 { return s.writer.commits.Load() }

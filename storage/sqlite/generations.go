@@ -163,7 +163,7 @@ func (t *tx) NewGeneration(did syntax.DID) (storage.Generation, error) {
 
 func (t *tx) insertGeneration(account int64, state int) (int64, error) {
 	r, _, err := t.one("INSERT INTO generations (account, state, created_at) VALUES (?,?,?) RETURNING id",
-		account, state, t.now.UnixMilli())
+		account, state, t.now().UnixMilli())
 	if err != nil {
 		return 0, err
 	}

@@ -119,11 +119,11 @@ func sweepAccounts(t *tx) (int64, error) {
 func dropAbandoned(t *tx) (int64, error) {
 	return t.exec(`UPDATE generations SET state = 2 WHERE id IN
 		(SELECT id FROM generations WHERE state = 0 AND state <> 1 AND created_at < ? LIMIT ?+0)`,
-		t.now.Add(-storage.GenerationTTL).UnixMilli(), maintainRows)
+		t.now().Add(-storage.GenerationTTL).UnixMilli(), maintainRows)
 }
 
 // sweepExpired removes expired documents.
 func sweepExpired(t *tx) (int64, error) {
 	return t.exec("DELETE FROM docs WHERE version IN (SELECT version FROM docs WHERE expires_at <> 0 AND expires_at <= ? LIMIT ?+0)",
-		t.now.UnixMilli(), maintainRows)
+		t.now().UnixMilli(), maintainRows)
 }

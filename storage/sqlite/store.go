@@ -55,7 +55,7 @@ type Store struct {
 	writer *writer
 
 	queue   chan *request
-	readers chan *conn // one slot for each View that may run; nil: not opened yet
+	readers *readers
 	quit    chan struct{}
 	close   sync.Once
 	closed  error // of Close
@@ -63,6 +63,7 @@ type Store struct {
 	expired, collected atomic.Int64 // documents and rows that Maintain has removed
 
 	failure  atomic.Pointer[error] // why the store is poisoned
+	accounts accountCache
 	watchers watchers
 	check    *checkpointer
 }
@@ -181,11 +182,8 @@ func open(path, synchronous string, opts Options) (*Store, error) {
 		path:    path,
 		log:     opts.Logger,
 		queue:   make(chan *request, maxBatch),
-		readers: make(chan *conn, opts.ReadConns),
+		readers: newReaders(path, opts.ReadConns),
 		quit:    make(chan struct{}),
-	}
-	for range opts.ReadConns {
-		s.readers <- nil
 	}
 	last, err := prepareFile(c)
 	if err == nil && synchronous != "OFF" {
@@ -253,41 +251,26 @@ func (s *Store) View(ctx context.Context, fn func(storage.Tx) error) error {
 	if err := s.usable(); err != nil {
 		return err
 	}
-	var c *conn
-	select {
-	case c = <-s.readers:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.quit:
-		return storage.ErrClosed
+	c, err := s.readers.take(ctx, s.quit)
+	if err != nil {
+		return err
 	}
-	defer func() { s.readers <- c }()
-	if c == nil {
-		var err error
-		if c, err = s.connectReader(); err != nil {
-			return fmt.Errorf("sqlite: open a read connection: %w", err)
-		}
+	snapshot, version, err := c.snapshot()
+	if err != nil {
+		c.close()
+		s.readers.put(nil)
+		return fmt.Errorf("sqlite: begin: %w", err)
 	}
-	if _, err := c.exec("BEGIN"); err != nil {
-		return fmt.Errorf("sqlite: %w", err)
-	}
-	t := &tx{ctx: ctx, s: s, c: c, now: s.guard.Now()}
+	t := &tx{ctx: ctx, s: s, c: c, accountsVersion: version}
 	defer func() {
 		t.end()
-		if _, err := c.exec("ROLLBACK"); err != nil {
+		if snapshot.close() != nil {
 			c.close()
 			c = nil
 		}
+		s.readers.put(c)
 	}()
 	return fn(t)
-}
-
-func (s *Store) connectReader() (*conn, error) {
-	return connect(s.path,
-		fmt.Sprintf("busy_timeout=%d", busyTimeout.Milliseconds()),
-		fmt.Sprintf("cache_size=-%d", readerCache),
-		"query_only=1",
-	)
 }
 
 // Watch implements [storage.Store].
@@ -299,11 +282,7 @@ func (s *Store) Close() error {
 		close(s.quit)
 		<-s.writer.stopped
 		s.check.stop()
-		for range cap(s.readers) {
-			if c := <-s.readers; c != nil {
-				c.close()
-			}
-		}
+		s.readers.close()
 		s.watchers.close()
 		s.closed = s.writer.c.close()
 		if s.lock != nil {

@@ -22,8 +22,12 @@ type tx struct {
 	s   *Store
 	c   *conn
 	w   *writer // nil in a View
-	now time.Time
 
+	// accountsVersion is that of the accounts as the transaction sees them, see
+	// sqlVersion; zero: not known, or the transaction has changed them.
+	accountsVersion int64
+
+	at    time.Time // see now
 	ended bool
 	err   error   // the first failure of the database; nothing runs after it
 	open  []*rows // of iterators
@@ -33,6 +37,14 @@ type tx struct {
 }
 
 var _ storage.Tx = (*tx)(nil)
+
+// now is the time at which the transaction first asked for it.
+func (t *tx) now() time.Time {
+	if t.at.IsZero() {
+		t.at = t.s.guard.Now()
+	}
+	return t.at
+}
 
 // end makes the transaction unusable and closes what iterators left open.
 func (t *tx) end() {
@@ -144,17 +156,11 @@ func scanAccountRef(r *rows, did syntax.DID) *accountRef {
 // account finds an account, or returns [storage.ErrNotFound]. The last one is
 // remembered, since the methods of a transaction mostly concern one account.
 func (t *tx) account(did syntax.DID) (*accountRef, error) {
-	if t.memo != nil && t.memo.did == did && !t.ended {
-		return t.memo, nil
+	if t.memo == nil || t.memo.did != did || t.ended {
+		if _, err := t.Account(did); err != nil {
+			return nil, err
+		}
 	}
-	r, ok, err := t.one("SELECT id, generation, version, key_id FROM accounts WHERE did = ?", string(did))
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
-		return nil, storage.ErrNotFound
-	}
-	t.memo = scanAccountRef(r, did)
 	return t.memo, nil
 }
 

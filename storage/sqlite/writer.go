@@ -190,7 +190,7 @@ func (w *writer) start(r *request) {
 	}
 	r.err = nil
 	w.cur = r
-	w.tx = &tx{ctx: context.Background(), s: w.s, c: w.c, w: w, now: w.s.guard.Now(), seq: w.lastSeq}
+	w.tx = &tx{ctx: context.Background(), s: w.s, c: w.c, w: w, seq: w.lastSeq}
 	w.call(r)
 }
 
