@@ -94,19 +94,19 @@ func (h *Hub) Close() {
 
 // Create makes a topic, see the function Create.
 func (h *Hub) Create(ctx context.Context, t Topic) error {
-	return h.store.Update(ctx, func(tx storage.Docs) error { return Create(tx, h.clock.Now(), t) })
+	return storage.Retry(ctx, h.store, func(tx storage.Docs) error { return Create(tx, h.clock.Now(), t) })
 }
 
 // SetRetention changes how long the entries of a topic are kept.
 func (h *Hub) SetRetention(ctx context.Context, topic string, keep Retention) error {
-	return h.store.Update(ctx, func(tx storage.Docs) error { return SetRetention(tx, topic, keep) })
+	return storage.Retry(ctx, h.store, func(tx storage.Docs) error { return SetRetention(tx, topic, keep) })
 }
 
 // Delete removes a topic with its entries, see the function Delete, and ends
 // its subscriptions.
 func (h *Hub) Delete(ctx context.Context, topic string) error {
 	defer h.Wake(topic)
-	return h.store.Update(ctx, func(tx storage.Docs) error { return Delete(tx, topic) })
+	return storage.Retry(ctx, h.store, func(tx storage.Docs) error { return Delete(tx, topic) })
 }
 
 // Publish appends a message to a topic and makes it known. When it returns, the
@@ -119,7 +119,7 @@ func (h *Hub) Publish(ctx context.Context, topic string, data any) (e Entry, err
 		return Entry{}, err
 	}
 	defer h.Wake(topic)
-	err = h.store.Update(ctx, func(tx storage.Docs) (err error) {
+	err = storage.Retry(ctx, h.store, func(tx storage.Docs) (err error) {
 		e, err = Append(tx, h.clock.Now(), topic, text)
 		return err
 	})
@@ -133,7 +133,7 @@ func (h *Hub) Publish(ctx context.Context, topic string, data any) (e Entry, err
 // function Redact.
 func (h *Hub) Redact(ctx context.Context, topic string, seq int64) error {
 	defer h.Wake(topic)
-	return h.store.Update(ctx, func(tx storage.Docs) error { return Redact(tx, h.clock.Now(), topic, seq) })
+	return storage.Retry(ctx, h.store, func(tx storage.Docs) error { return Redact(tx, h.clock.Now(), topic, seq) })
 }
 
 // Topic returns a topic, or an error that matches [ErrNotFound].

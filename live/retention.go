@@ -83,7 +83,7 @@ func (h *Hub) trim(ctx context.Context, seen Info) error {
 		cut = max(cut, old)
 	}
 	for more := cut >= seen.First; more; {
-		err := h.store.Update(ctx, func(tx storage.Docs) error {
+		err := storage.Retry(ctx, h.store, func(tx storage.Docs) error {
 			more = false
 			info, err := Lookup(tx, seen.Name)
 			if errors.Is(err, ErrNotFound) || err == nil && info.epoch != seen.epoch {
@@ -155,7 +155,7 @@ func (h *Hub) removeDeleted(ctx context.Context) (more bool, err error) {
 	if err != nil || len(list) == 0 {
 		return false, err
 	}
-	err = h.store.Update(ctx, func(tx storage.Docs) error {
+	err = storage.Retry(ctx, h.store, func(tx storage.Docs) error {
 		more = len(list) > 1
 		d, err := tx.GetDoc(docGone, list[0].Key)
 		if errors.Is(err, storage.ErrNotFound) { // its owner has left, or another process did it

@@ -81,6 +81,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	cfg = cfg.traced()
+	cfg.Store = storage.Retrying(cfg.Store)
 	var id [2]byte
 	if _, err := rand.Read(id[:]); err != nil {
 		return nil, err

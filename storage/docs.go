@@ -2,7 +2,6 @@ package storage
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -78,19 +77,4 @@ func (d docStore) View(ctx context.Context, fn func(Docs) error) error {
 
 func (d docStore) Update(ctx context.Context, fn func(Docs) error) error {
 	return d.s.Update(ctx, func(tx Tx) error { return fn(tx) })
-}
-
-// maxRetries is how often Retry begins a transaction.
-const maxRetries = 5
-
-// Retry runs an Update of s, and again if it returns [ErrConflict], up to five
-// times. fn does nothing but to its Docs, as with any Update.
-func Retry(ctx context.Context, s DocStore, fn func(Docs) error) error {
-	var err error
-	for range maxRetries {
-		if err = s.Update(ctx, fn); !errors.Is(err, ErrConflict) {
-			return err
-		}
-	}
-	return err
 }

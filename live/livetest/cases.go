@@ -535,13 +535,13 @@ func voidCursors(e *env) {
 
 func ownerLeaves(e *env) {
 	const did = syntax.DID("did:plc:aaaaaaaaaaaaaaaaaaaaaaaa")
-	mine := live.Topic{Name: "mine", Owner: did}
+	mine, store := live.Topic{Name: "mine", Owner: did}, storage.Retrying(e.store)
 	e.matches("a topic of nobody", e.hub.Create(e.Context(), mine), storage.ErrNotFound)
 	put := func(tx storage.Tx) error {
 		_, err := tx.PutAccount(storage.Account{DID: did, CreatedAt: e.clock.Now()})
 		return err
 	}
-	if err := e.store.Update(e.Context(), put); err != nil {
+	if err := store.Update(e.Context(), put); err != nil {
 		e.Fatal(err)
 	}
 	if err := e.hub.Create(e.Context(), mine); err != nil {
@@ -557,7 +557,7 @@ func ownerLeaves(e *env) {
 		e.Fatal(err)
 	}
 	defer sub.Close()
-	if err := e.store.Update(e.Context(), func(tx storage.Tx) error { return tx.DeleteAccount(did) }); err != nil {
+	if err := store.Update(e.Context(), func(tx storage.Tx) error { return tx.DeleteAccount(did) }); err != nil {
 		e.Fatal(err)
 	}
 	e.clock.Pass(live.DefaultPoll)
@@ -565,7 +565,7 @@ func ownerLeaves(e *env) {
 	if n := e.stored(); n != 0 {
 		e.Errorf("%d entries are left", n)
 	}
-	if err := e.store.Update(e.Context(), put); err != nil {
+	if err := store.Update(e.Context(), put); err != nil {
 		e.Fatal(err)
 	}
 	if err := e.hub.Create(e.Context(), mine); err != nil {

@@ -123,7 +123,7 @@ func (e *env) publishN(from, to int) {
 }
 
 func (e *env) update(fn func(tx storage.Docs) error) error {
-	return e.store.Update(e.Context(), func(tx storage.Tx) error { return fn(tx) })
+	return storage.Retry(e.Context(), storage.DocsOf(e.store), fn)
 }
 
 func (e *env) info() live.Info {
