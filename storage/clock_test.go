@@ -69,6 +69,49 @@ func TestGuardRefusesJumps(t *testing.T) {
 	}
 }
 
+// Several steps ahead do not lead further than one may, however they come.
+func TestGuardCountsSmallSteps(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	const step, day = storage.MaxClockStep, 24 * time.Hour
+	c := &fakeClock{wall: start}
+	g := storage.NewGuard(c, start)
+	believes := func(when string) {
+		t.Helper()
+		if got := g.Now(); !got.Equal(c.wall) || g.Doubt() != nil {
+			t.Fatalf("%s: %v, want %v (%v)", when, got, c.wall, g.Doubt())
+		}
+	}
+	for range 5 {
+		c.wall = c.wall.Add(step / 5)
+		believes("a fifth of a step")
+		c.wall = c.wall.Add(-step)
+		believes("a step back")
+		c.wall = c.wall.Add(step)
+		believes("its return")
+	}
+	c.wall = c.wall.Add(time.Second)
+	for range 1000 { // asking does not help
+		if got, want := g.Now(), start.Add(step+c.mono); !got.Equal(want) || g.Doubt() == nil {
+			t.Fatalf("after one second more: %v, want %v", got, want)
+		}
+		c.pass(time.Microsecond)
+	}
+	c.pass(2000 * time.Second) // in which the monotonic clock may have lost a second
+	believes("a second that is explained")
+	for range 365 { // a clock of the worst kind, which is set right every day
+		c.wall = c.wall.Add(day / 2000)
+		c.pass(day)
+		believes("a daily correction")
+	}
+	c.wall = c.wall.Add(time.Second)
+	if g.Doubt() == nil {
+		t.Fatal("believed a step of more than the drift")
+	}
+	g.Accept()
+	c.wall = c.wall.Add(step)
+	believes("a step after Accept")
+}
+
 func TestGuardAtStart(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	highest := start.Add(-storage.MaxStartLead - time.Millisecond)
