@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -97,6 +99,24 @@ func (c *Catalog) Add(schema []byte) error {
 	c.files[sf.ID] = f
 	c.indigo[sf.ID] = sf.Defs
 	return nil
+}
+
+// AddFS adds the files of fsys whose names end with ".json", such as those of an
+// embed.FS, by [Catalog.Add]. It stops at the first error, which names the file.
+func (c *Catalog) AddFS(fsys fs.FS) error {
+	return fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || path.Ext(name) != ".json" {
+			return err
+		}
+		schema, err := fs.ReadFile(fsys, name)
+		if err == nil {
+			err = c.Add(schema)
+		}
+		if err != nil {
+			err = fmt.Errorf("%s: %w", name, err)
+		}
+		return err
+	})
 }
 
 // Has reports whether the catalog has a schema of that NSID.

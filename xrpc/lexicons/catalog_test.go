@@ -3,10 +3,13 @@ package lexicons_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 
 	"github.com/bluesky-social/indigo/atproto/atdata"
 	"github.com/bluesky-social/indigo/atproto/lexicon"
@@ -63,6 +66,31 @@ func TestAdd(t *testing.T) {
 		if err := lexicons.Empty().Add([]byte(bad)); err == nil {
 			t.Errorf("%.200s: accepted", strings.TrimSpace(bad))
 		}
+	}
+}
+
+func TestAddFS(t *testing.T) {
+	thing := func(nsid string) *fstest.MapFile {
+		return &fstest.MapFile{Data: []byte(`{"lexicon":1,"id":"` + nsid + `","defs":{"main":{"type":"record","key":"tid","record":{"type":"object","properties":{}}}}}`)}
+	}
+	files := fstest.MapFS{"a.json": thing("com.example.a"), "lexicons/b.json": thing("com.example.b"), "README.md": {Data: []byte("# Things")}}
+	cat := lexicons.Empty()
+	if err := cat.AddFS(files); err != nil {
+		t.Fatal(err)
+	}
+	if !cat.Has("com.example.a") || !cat.Has("com.example.b") {
+		t.Error("a file was left out")
+	}
+	files["c.json"] = thing("com.example.a")
+	if err := lexicons.Empty().AddFS(files); !errors.Is(err, lexicons.ErrExists) || !strings.Contains(err.Error(), "c.json") {
+		t.Errorf("twice: %v", err)
+	}
+	files["c.json"] = &fstest.MapFile{Data: []byte("{")}
+	if err := lexicons.Empty().AddFS(files); err == nil || !strings.Contains(err.Error(), "c.json") {
+		t.Errorf("malformed: %v", err)
+	}
+	if err := cat.AddFS(os.DirFS(t.TempDir() + "/none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no folder: %v", err)
 	}
 }
 

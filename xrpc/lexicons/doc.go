@@ -4,7 +4,7 @@
 // its own:
 //
 //	cat := lexicons.New()
-//	if err := cat.Add(schemaFile); err != nil { ... }
+//	if err := cat.AddFS(files); err != nil { ... } // an embed.FS; Add takes one file
 //	known, err := cat.ValidateRecord(record, "app.bsky.feed.post", 0)
 //
 // Records are checked as values in memory, with the types of indigo's package
