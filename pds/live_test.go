@@ -33,9 +33,11 @@ type watchParams struct {
 	Client string `json:"client,omitempty"`
 }
 
-// neverPoll leaves the hub nothing but to be told.
+// neverPoll leaves topics and streams nothing but to be told: what is noticed then,
+// is noticed at once, however busy the machine is.
 func neverPoll(cfg *pds.Config) {
 	cfg.Live = live.Limits{Poll: 24 * time.Hour, Recheck: 24 * time.Hour}
+	cfg.Stream.Recheck = 24 * time.Hour
 }
 
 // newLiveServer runs a server with a room, and a method that serves topics by a
