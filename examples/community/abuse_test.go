@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
 	"github.com/pdskit/pdskit/pds"
 )
 
@@ -76,4 +78,56 @@ func TestFoundingLeavesOthersAlone(t *testing.T) {
 	if len(mine.Communities) != 1 {
 		t.Errorf("communities: %+v", mine.Communities)
 	}
+}
+
+// A founding that fails leaves no account behind.
+func TestFoundingThatFails(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	ok(t, w.Server.Update(t.Context(), func(st *pds.State) error {
+		for i := range maxMemberships {
+			if err := st.PutJSON(memberOfKey(w.owner.DID, syntax.DID(fmt.Sprintf("did:web:%d.test", i))), object{}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	wantError(t, w.owner.post("createCommunity", object{"name": "onemore", "title": "One more"}, nil), "TooMany")
+	if a, err := w.Server.Account(t.Context(), "onemore.test"); err == nil {
+		t.Errorf("left: %+v", a)
+	}
+}
+
+// As many writes as a commit may have fit into its transaction, whatever they do.
+func TestWritesAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	room := w.owner.room("Square", false)
+	writes := func(n int, make func(i int) object) error {
+		var all []object
+		for i := range n {
+			all = append(all, make(i))
+		}
+		return w.owner.post("applyWrites", object{"repo": w.community, "writes": all}, nil)
+	}
+	messages := namespace + "message"
+	ids, clock := []string{}, syntax.NewTIDClock(0)
+	for range writesAtOnce + 1 {
+		ids = append(ids, string(clock.Next()))
+	}
+	value := func(text string) object {
+		return object{"room": room, "text": text, "createdAt": syntax.DatetimeNow()}
+	}
+	create := func(i int) object {
+		return object{"$type": "com.atproto.repo.applyWrites#create", "collection": messages, "rkey": ids[i], "value": value("hello")}
+	}
+	wantError(t, writes(writesAtOnce+1, create), "TooMany")
+	ok(t, writes(writesAtOnce, create))
+	ok(t, writes(writesAtOnce, func(i int) object {
+		return object{"$type": "com.atproto.repo.applyWrites#update", "collection": messages, "rkey": ids[i], "value": value("good bye")}
+	}))
+	ok(t, writes(writesAtOnce, func(i int) object {
+		return object{"$type": "com.atproto.repo.applyWrites#delete", "collection": messages, "rkey": ids[i]}
+	}))
+	same(t, w.owner.history(room, 100), nil)
 }

@@ -6,7 +6,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 	"time"
 
@@ -44,6 +43,7 @@ const (
 	maxPictureBytes = 2 << 20
 	unsentPicture   = time.Hour          // is how long one is kept
 	clearedAtOnce   = 100                // messages of a room, in one transaction
+	writesAtOnce    = 50                 // in a commit: each changes up to three documents besides
 	inviteLife      = 7 * 24 * time.Hour // unless the invite says otherwise
 )
 
@@ -57,17 +57,14 @@ type app struct {
 	domain   string     // of the handles of communities
 	pictures storage.BlobStore
 	grants   map[role]*scope.Set
+	ids      syntax.TIDClock // of rooms and messages
 }
 
 // configure prepares the configuration of the PDS.
 func configure(cfg *pds.Config, pictures storage.BlobStore) (*app, error) {
 	a := &app{service: cfg.ServiceDID, domain: cfg.HandleDomains[0], pictures: pictures, grants: map[role]*scope.Set{}}
 	cfg.Catalog = lexicons.New()
-	files, err := fs.Glob(lexiconFiles, "lexicons/*.json")
-	for _, name := range files {
-		schema, readErr := lexiconFiles.ReadFile(name)
-		err = errors.Join(err, readErr, cfg.Catalog.Add(schema))
-	}
+	err := cfg.Catalog.AddFS(lexiconFiles)
 	for _, r := range ranks {
 		set, parseErr := scope.Parse(r.scopes(a.audience()))
 		a.grants[r], err = set, errors.Join(err, parseErr)
@@ -80,6 +77,11 @@ func configure(cfg *pds.Config, pictures storage.BlobStore) (*app, error) {
 // audience is the service as scopes and service tokens name it.
 func (a *app) audience() string { return string(a.service) + "#" + serviceName }
 
+// allows reports whether a role has a method.
+func (a *app) allows(r role, method string) bool {
+	return a.grants[r].Allows(scope.RPC{Method: method, Audience: a.audience()})
+}
+
 // register adds the methods, jobs and observers to the server.
 func (a *app) register(srv *pds.Server) {
 	a.srv = srv
@@ -89,6 +91,7 @@ func (a *app) register(srv *pds.Server) {
 		// For everybody.
 		xrpc.Procedure(namespace+"createCommunity", rule, a.createCommunity).WithLimits(xrpc.Limit{Points: 10, Window: 24 * time.Hour, Key: xrpc.ByAccount}),
 		xrpc.Query(namespace+"listCommunities", rule, a.listCommunities),
+		xrpc.Query(namespace+"getInvite", rule, a.getInvite),
 		xrpc.Procedure(namespace+"acceptInvite", rule, a.acceptInvite),
 
 		// For members, as far as their role goes.
@@ -130,6 +133,7 @@ func memberKey(c, did syntax.DID) pds.DocumentKey           { return key("member
 func banKey(c, did syntax.DID) pds.DocumentKey              { return key("ban", c, string(did)) }
 func roomKey(c syntax.DID, id string) pds.DocumentKey       { return key("room", c, id) }
 func messageKey(c syntax.DID, r, id string) pds.DocumentKey { return key("message", c, r, id) }
+func unsentKey(c syntax.DID, r, id string) pds.DocumentKey  { return key("unsent", c, r, id) }
 
 // readKey is how many messages of a room somebody has read.
 func readKey(c, did syntax.DID, r string) pds.DocumentKey { return key("read", c, string(did), r) }

@@ -5,7 +5,6 @@ import (
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
-	"github.com/pdskit/pdskit/oauth/scope"
 	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/xrpc"
 )
@@ -72,13 +71,14 @@ func (a *app) procedure(name string, fn func(*call) error) xrpc.Method {
 	})
 }
 
-// run runs a method, which may begin anew if the transaction does.
+// run runs a method, which may begin anew if the transaction does. Without fn it
+// finds out whether the caller may call it.
 func (a *app) run(ctx context.Context, transaction func(context.Context, func(*pds.State) error) error, begin call, fn func(*call) error) (*any, error) {
 	var c call
 	err := transaction(ctx, func(st *pds.State) error {
 		c = begin
 		c.State, c.app, c.ctx, c.who, c.out = st, a, ctx, xrpc.CallerFrom(ctx).Actor, object{}
-		if err := c.enter(); err != nil {
+		if err := c.enter(); err != nil || fn == nil {
 			return err
 		}
 		return fn(&c)
@@ -98,7 +98,7 @@ func (c *call) enter() error {
 		return err
 	case !found:
 		return errNotAMember
-	case !c.app.grants[c.role].Allows(scope.RPC{Method: xrpc.MethodFrom(c.ctx), Audience: c.app.audience()}):
+	case !c.app.allows(c.role, xrpc.MethodFrom(c.ctx)):
 		return errRoleTooLow
 	case c.id == "":
 		return nil

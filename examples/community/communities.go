@@ -14,7 +14,6 @@ import (
 // community is the document of a community, beside its account.
 type community struct {
 	Handle syntax.Handle `json:"handle"`
-	Owner  syntax.DID    `json:"owner"`
 	Title  string        `json:"title"`
 }
 
@@ -45,7 +44,7 @@ func (a *app) createCommunity(ctx context.Context, in *input) (*communityView, e
 	if err != nil {
 		return nil, err
 	}
-	did, doc := account.DID, community{account.Handle, founder, in.Title}
+	did, doc := account.DID, community{account.Handle, in.Title}
 	err = a.srv.Update(ctx, func(st *pds.State) error {
 		topic := live.Topic{Name: noticeTopic(did), Owner: did, Keep: live.Retention{Count: 100}}
 		return errors.Join(
@@ -54,6 +53,9 @@ func (a *app) createCommunity(ctx context.Context, in *input) (*communityView, e
 			a.admit(ctx, st, did, founder, owner),
 		)
 	})
+	if err != nil {
+		err = errors.Join(err, a.srv.DeleteAccount(context.WithoutCancel(ctx), did, pds.By{Actor: founder}))
+	}
 	return &communityView{did, doc, owner}, err
 }
 

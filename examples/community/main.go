@@ -47,13 +47,13 @@ func main() {
 	var cfg pds.Config
 	var plc *identity.PLCClient
 	var pictures storage.BlobStore
-	master, rotation := pds.NewMasterKey(), pds.NewMasterKey()
+	master, rotation, secret := pds.NewMasterKey(), pds.NewMasterKey(), pds.NewMasterKey()
 	if *data == "" {
 		cfg.Store, cfg.Blobs, pictures = must(sqlite.OpenMemory(sqlite.Options{})), blobs.NewMemory(nil), blobs.NewMemory(nil)
 		plc = must(identity.NewMemoryPLC(identity.MemoryPLCConfig{})).Client()
 	} else {
 		must(0, os.MkdirAll(*data, 0o700))
-		master, rotation = keyFile(*data, "master.key"), keyFile(*data, "rotation.key")
+		master, rotation, secret = keyFile(*data, "master.key"), keyFile(*data, "rotation.key"), keyFile(*data, "secret.key")
 		cfg.Store = must(sqlite.Open(filepath.Join(*data, "pds.db"), sqlite.Options{}))
 		cfg.Blobs = must(blobs.NewDisk(filepath.Join(*data, "blobs"), blobs.DiskOptions{}))
 		pictures = must(blobs.NewDisk(filepath.Join(*data, "pictures"), blobs.DiskOptions{}))
@@ -64,7 +64,7 @@ func main() {
 	cfg.PublicURL, cfg.DevMode = *address, public.Scheme == "http"
 	cfg.ServiceDID = syntax.DID("did:web:" + strings.ReplaceAll(public.Host, ":", "%3A"))
 	cfg.HandleDomains = []string{*domain}
-	cfg.Keys, cfg.Secret = must(pds.SealedKeys(master)), master
+	cfg.Keys, cfg.Secret = must(pds.SealedKeys(master)), secret
 	cfg.Registry = identity.NewPLCRegistry(plc, must(atcrypto.ParsePrivateBytesK256(rotation)), "")
 	cfg.Directory = must(identity.NewResolver(identity.ResolverConfig{PLC: plc, AllowPrivate: cfg.DevMode}))
 	cfg.Logger = slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -120,8 +120,8 @@ func webClient(address, pdsAddress string, service syntax.DID) func(http.Handler
 		},
 	}
 	// The servers of members may be anywhere, and so may the pictures.
-	policy := "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data: %[1]s; " +
-		"connect-src 'self' https: %[1]s %[2]s; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	policy := "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: %[1]s; " +
+		"connect-src 'self' https: %[1]s %[2]s; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 	mux := http.NewServeMux()
 	mux.Handle(web.Hostname()+"/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()

@@ -88,59 +88,72 @@ func (a *app) Groups(_ context.Context, st *pds.State, actor syntax.DID) ([]synt
 
 // invite is the document of an invite, under the hash of its code.
 type invite struct {
-	Role role       `json:"role"`
-	Left int        `json:"left"`
-	By   syntax.DID `json:"by"`
+	Role  role       `json:"role"`
+	Left  int        `json:"left"`
+	By    syntax.DID `json:"by"`
+	Until time.Time  `json:"until"`
 }
 
 // createInvite makes an invite for a role below that of the caller.
 func (c *call) createInvite() error {
-	inv := invite{cmp.Or(c.in.Role, member), cmp.Or(c.in.Uses, 1), c.who}
+	life := cmp.Or(time.Duration(c.in.Hours)*time.Hour, inviteLife)
+	inv := invite{cmp.Or(c.in.Role, member), cmp.Or(c.in.Uses, 1), c.who, c.Now().Add(life)}
 	if inv.Role.rank() >= c.role.rank() {
 		return errRoleTooLow
 	}
-	code, life := rand.Text(), cmp.Or(time.Duration(c.in.Hours)*time.Hour, inviteLife)
+	code := rand.Text()
 	c.out = object{"code": code}
-	return c.PutJSONUntil(inviteKey(c.community, code), inv, c.Now().Add(life))
+	return c.PutJSONUntil(inviteKey(c.community, code), inv, inv.Until)
 }
 
-// acceptInvite makes the caller a member, if who has made the invite still could. Of
-// several who accept its last use one wins: the others run again, and do not find it.
-func (a *app) acceptInvite(ctx context.Context, in *input) (out *communityView, err error) {
+// invitation returns an invite that somebody may accept, and what that leads to.
+// It is good as long as who has made it could still make it.
+func (a *app) invitation(st *pds.State, in *input, who syntax.DID) (inv invite, to *communityView, err error) {
+	inv, _, err = get[invite](st, inviteKey(in.Community, in.Code))
+	by, _, byErr := get[standing](st, memberKey(in.Community, inv.By))
+	_, banned, banErr := get[standing](st, banKey(in.Community, who))
+	_, already, memberErr := get[standing](st, memberKey(in.Community, who))
+	doc, _, docErr := get[community](st, communityKey(in.Community))
+	switch err = errors.Join(err, byErr, banErr, memberErr, docErr); {
+	case err != nil:
+	case banned:
+		err = xrpc.NewError(403, "Banned", "You are banned from this community")
+	case already:
+		err = xrpc.NewError(409, "AlreadyAMember", "You are a member of this community")
+	case !a.allows(by.Role, namespace+"createInvite") || inv.Role.rank() >= by.Role.rank():
+		err = errInviteNotFound
+	}
+	return inv, &communityView{in.Community, doc, inv.Role}, err
+}
+
+// getInvite shows what accepting an invite leads to.
+func (a *app) getInvite(ctx context.Context, in *input) (to *communityView, err error) {
+	err = a.srv.View(ctx, func(st *pds.State) error {
+		_, to, err = a.invitation(st, in, xrpc.CallerFrom(ctx).Actor)
+		return err
+	})
+	return to, err
+}
+
+// acceptInvite makes the caller a member. Of several who accept the last use of an
+// invite one wins: the others run again, and do not find it.
+func (a *app) acceptInvite(ctx context.Context, in *input) (to *communityView, err error) {
 	who := xrpc.CallerFrom(ctx).Actor
 	err = a.srv.Update(ctx, func(st *pds.State) error {
-		_, banned, banErr := get[standing](st, banKey(in.Community, who))
-		_, already, memberErr := get[standing](st, memberKey(in.Community, who))
-		k := inviteKey(in.Community, in.Code)
-		d, err := st.Get(k)
-		switch {
-		case errors.Join(banErr, memberErr) != nil:
-			return errors.Join(banErr, memberErr)
-		case banned:
-			return xrpc.NewError(403, "Banned", "You are banned from this community")
-		case already:
-			return xrpc.NewError(409, "AlreadyAMember", "You are a member of this community")
-		case errors.Is(err, storage.ErrNotFound):
-			return errInviteNotFound
-		}
-		var inv invite
-		if err = errors.Join(err, d.JSON(&inv)); err != nil {
+		inv, view, err := a.invitation(st, in, who)
+		if err != nil {
 			return err
 		}
-		by, _, err := get[standing](st, memberKey(in.Community, inv.By))
-		if err != nil || by.Role.rank() < moderator.rank() || inv.Role.rank() >= by.Role.rank() {
-			return cmp.Or[error](err, errInviteNotFound)
-		}
+		to = view
+		k := inviteKey(in.Community, in.Code)
 		if inv.Left--; inv.Left > 0 {
-			err = st.PutJSONUntil(k, inv, d.Expires)
+			err = st.PutJSONUntil(k, inv, inv.Until)
 		} else {
 			err = st.Delete(k)
 		}
-		doc, _, docErr := get[community](st, communityKey(in.Community))
-		out = &communityView{in.Community, doc, inv.Role}
-		return errors.Join(err, docErr, a.admit(ctx, st, in.Community, who, inv.Role))
+		return errors.Join(err, a.admit(ctx, st, in.Community, who, inv.Role))
 	})
-	return out, err
+	return to, err
 }
 
 // admit makes somebody a member.
@@ -199,13 +212,11 @@ func (c *call) below(did syntax.DID) (standing, error) {
 func (c *call) setRole() error {
 	m, err := c.below(c.in.Member)
 	m.Role = c.in.Role
-	err = errors.Join(err, c.PutJSON(memberKey(c.community, c.in.Member), m))
+	err = errors.Join(err, c.PutJSON(memberKey(c.community, c.in.Member), m), notice(c.State, c.community))
 	if m.Role == owner {
-		doc, _, getErr := get[community](c.State, communityKey(c.community))
-		doc.Owner = c.in.Member
-		err = errors.Join(err, getErr, c.PutJSON(communityKey(c.community), doc), c.PutJSON(memberKey(c.community, c.who), standing{Role: moderator, Since: c.Now().UTC()}))
+		err = errors.Join(err, c.PutJSON(memberKey(c.community, c.who), standing{Role: moderator, Since: c.Now().UTC()}))
 	}
-	return errors.Join(err, notice(c.State, c.community))
+	return err
 }
 
 // banMember ends a membership, and refuses further invites.
@@ -225,11 +236,14 @@ type memberView struct {
 	standing
 }
 
-// listMembers lists members, or who is banned.
+// listMembers lists members, or for those who may ban who is banned.
 func (c *call) listMembers() error {
 	kind := memberKey("", "").Kind
 	if c.in.Banned {
 		kind = banKey("", "").Kind
+		if !c.app.allows(c.role, namespace+"banMember") {
+			return errRoleTooLow
+		}
 	}
 	docs, err := c.Scan(kind, c.community, storage.Scan{From: c.in.Cursor, Limit: c.in.Limit + 1})
 	list := make([]memberView, len(docs))

@@ -17,6 +17,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 	"github.com/coder/websocket"
 
+	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/pds/pdstest"
 )
 
@@ -91,6 +92,9 @@ func (s *stream) until(texts ...string) string {
 next:
 	for {
 		_, frame, err := s.conn.Read(ctx)
+		if ctx.Err() != nil {
+			s.t.Fatalf("nothing has come with %q", texts)
+		}
 		if err != nil {
 			return err.Error()
 		}
@@ -140,10 +144,18 @@ func TestInvites(t *testing.T) {
 	// One for several, and for another role.
 	carla, dora, emil := w.person("carla", w.PDS), w.person("dora", w.PDS), w.person("emil", w.PDS)
 	code = w.invite(guest, 2)
+	var seen communityView
+	ok(t, carla.get("getInvite", &seen, "code", code))
+	if seen.Title != "The garden" || seen.Role != guest || seen.Community != w.community {
+		t.Errorf("the invite leads to %+v", seen)
+	}
+	wantError(t, carla.get("getCommunity", nil), "NotAMember") // looking is not accepting
 	ok(t, carla.accept(code))
 	wantError(t, carla.accept(code), "AlreadyAMember")
+	wantError(t, carla.get("getInvite", nil, "code", code), "AlreadyAMember")
 	ok(t, dora.accept(code))
 	wantError(t, emil.accept(code), "InviteNotFound")
+	wantError(t, emil.get("getInvite", nil, "code", code), "InviteNotFound")
 	wantError(t, carla.post("createInvite", object{}, nil), "RoleTooLow")
 	code = w.invite(member, 1)
 	w.Clock.Advance(8 * 24 * time.Hour)
@@ -195,11 +207,16 @@ func TestRoles(t *testing.T) {
 	wantError(t, gus.get("getHistory", nil, "room", room), "NotAMember")
 }
 
-// A ban cuts streams, makes tickets useless and refuses the way back.
+// A ban cuts streams, makes tickets useless and refuses the way back. No time has to
+// pass for that: the clock stands still, and nothing is looked at again by itself.
 func TestBan(t *testing.T) {
 	t.Parallel()
-	w := newTown(t)
-	for name, home := range map[string]*pdstest.PDS{"here": w.PDS, "elsewhere": w.elsewhere} {
+	w := newTown(t, func(cfg *pds.Config) {
+		cfg.Stream.Recheck, cfg.Live.Recheck, cfg.Live.Poll = 24*time.Hour, 24*time.Hour, 24*time.Hour
+	})
+	alice := w.join("alice", w.PDS, member)
+	for _, name := range []string{"here", "elsewhere"} {
+		home := map[string]*pdstest.PDS{"here": w.PDS, "elsewhere": w.elsewhere}[name]
 		p := w.join(name, home, member)
 		room, secret := w.owner.room("Public "+name, false), w.owner.room("Private "+name, true, p)
 		watching, ticket := p.watch(room, secret), p.ticket()
@@ -222,6 +239,7 @@ func TestBan(t *testing.T) {
 		_, err = p.say(secret, "again", true)
 		wantError(t, err, "NotAMember")
 		var banned memberPage
+		wantError(t, alice.get("listMembers", nil, "banned", "true"), "RoleTooLow")
 		ok(t, w.owner.get("listMembers", &banned, "banned", "true"))
 		if len(banned.Members) != 1 || banned.Members[0].Member != p.DID || banned.Members[0].Reason != "noise" {
 			t.Errorf("%s: banned: %+v", name, banned.Members)

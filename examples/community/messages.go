@@ -124,7 +124,7 @@ func (c *call) sendMessage() error {
 	if err != nil {
 		return err
 	}
-	s := said{ID: string(syntax.NewTIDNow(0)), Author: c.who, Text: c.in.Text, Reply: c.in.Reply}
+	s := said{ID: string(c.app.ids.Next()), Author: c.who, Text: c.in.Text, Reply: c.in.Reply}
 	c.out = object{"id": s.ID}
 	if c.in.Picture != "" {
 		s.Picture = &picture{ID: c.in.Picture, Alt: c.in.Alt}
@@ -152,7 +152,7 @@ func (c *call) deleteMessage() error {
 		err = errRoleTooLow
 	}
 	if err == nil && m.Picture != nil {
-		err = c.dropPicture(m.Picture.ID, 0)
+		err = c.dropPicture(m.Picture.ID, c.Now())
 	}
 	if err != nil {
 		return err

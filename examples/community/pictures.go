@@ -4,8 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"fmt"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -20,7 +19,7 @@ import (
 
 // The pictures of private rooms are no blobs of the account: a record that names
 // one would make it public. They have a store of their own, in which the name of a
-// picture says where it belongs and who has uploaded it.
+// picture says where it belongs.
 
 var pictureTypes = []string{"image/png", "image/jpeg", "image/gif", "image/webp"}
 
@@ -29,8 +28,10 @@ func folderOf(community syntax.DID) string {
 	return strings.NewReplacer(":", "_", ".", "-").Replace(string(community)) + "/"
 }
 
-// pictureOf begins the ids of the pictures that somebody has uploaded.
-func pictureOf(did syntax.DID) string { return fmt.Sprintf("%x-", sha256.Sum256([]byte(did)))[32:] }
+// fileOf is the key of a picture in a room.
+func fileOf(community syntax.DID, room, id string) string {
+	return folderOf(community) + room + "/" + id
+}
 
 // uploadPicture takes a picture for a private room. If it is not sent in time, it goes.
 func (a *app) uploadPicture(ctx context.Context, up *xrpc.Upload) (*any, error) {
@@ -47,38 +48,34 @@ func (a *app) uploadPicture(ctx context.Context, up *xrpc.Upload) (*any, error) 
 		if c.room == nil || !c.room.Private {
 			return errPublicRoom
 		}
-		id := pictureOf(c.who) + strings.ToLower(rand.Text())
+		id := strings.ToLower(rand.Text())
 		c.out = object{"id": id}
 		c.then = func() error {
-			_, err := a.pictures.Put(ctx, c.picture(id), bytes.NewReader(data))
+			_, err := a.pictures.Put(ctx, fileOf(c.community, c.id, id), bytes.NewReader(data))
 			return err
 		}
-		return c.dropPicture(id, unsentPicture)
+		until := c.Now().Add(unsentPicture)
+		return errors.Join(c.PutJSONUntil(unsentKey(c.community, c.id, id), c.who, until), c.dropPicture(id, until))
 	})
 }
 
-// picture is the key of a picture in the room that the call is about.
-func (c *call) picture(id string) string { return folderOf(c.community) + c.id + "/" + id }
-
-// usePicture keeps a picture that the caller has uploaded.
+// usePicture keeps a picture that the caller has uploaded, for one message: it goes
+// with that.
 func (c *call) usePicture(id string) error {
-	if !strings.HasPrefix(id, pictureOf(c.who)) {
-		return errPictureNotFound
+	k := unsentKey(c.community, c.id, id)
+	by, _, err := get[syntax.DID](c.State, k)
+	if err == nil && by != c.who {
+		err = errPictureNotFound
 	}
-	return c.CancelJob(jobDropPicture, c.picture(id))
+	return errors.Join(err, c.Delete(k), c.CancelJob(jobDropPicture, fileOf(c.community, c.id, id)))
 }
 
 // getPicture sends a picture to those who see its room.
 func (a *app) getPicture(ctx context.Context, in *input) (*xrpc.Body, error) {
-	key := ""
-	_, err := a.run(ctx, a.srv.View, call{community: in.Community, id: in.Room}, func(c *call) error {
-		key = c.picture(in.Picture)
-		return nil
-	})
-	if err != nil {
+	if _, err := a.run(ctx, a.srv.View, call{community: in.Community, id: in.Room}, nil); err != nil {
 		return nil, err
 	}
-	r, err := a.pictures.Open(ctx, key, 0, maxPictureBytes)
+	r, err := a.pictures.Open(ctx, fileOf(in.Community, in.Room, in.Picture), 0, maxPictureBytes)
 	if err != nil {
 		return nil, errPictureNotFound.WithCause(err)
 	}
@@ -91,8 +88,8 @@ func (a *app) getPicture(ctx context.Context, in *input) (*xrpc.Body, error) {
 // name is the picture's key.
 const jobDropPicture = namespace + "drop"
 
-func (c *call) dropPicture(id string, wait time.Duration) error {
-	return c.Schedule(pds.Job{Kind: jobDropPicture, Name: c.picture(id), Due: c.Now().Add(wait)})
+func (c *call) dropPicture(id string, due time.Time) error {
+	return c.Schedule(pds.Job{Kind: jobDropPicture, Name: fileOf(c.community, c.id, id), Due: due})
 }
 
 // forgetPictures is an observer that deletes the pictures of deleted communities.

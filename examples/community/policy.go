@@ -21,6 +21,9 @@ func (a *app) Check(_ context.Context, w *pds.Write) error {
 	if w.Import != nil {
 		return errNotWritable
 	}
+	if len(w.Ops) > writesAtOnce {
+		return errTooMany
+	}
 	m, _, err := get[standing](w.State, memberKey(w.Account, w.Actor))
 	c := check{w, m.Role.rank() >= moderator.rank(), map[string]*journal{}}
 	for i := range w.Ops {
@@ -37,15 +40,15 @@ type check struct {
 }
 
 func (c *check) op(op *pds.WriteOp) error {
-	switch op.Collection {
-	case colProfile:
-		return c.profile(op)
-	case colRoom:
-		return c.room(op)
-	case colMessage:
+	switch {
+	case op.Collection == colMessage:
 		return c.message(op)
-	case colReaction:
+	case op.Collection == colReaction:
 		return c.reaction(op)
+	case op.Collection == colProfile && op.Action != pds.Delete:
+		return c.profile(op)
+	case op.Collection == colRoom && op.Action != pds.Delete:
+		return c.room(op)
 	}
 	return errNotWritable
 }
@@ -53,20 +56,14 @@ func (c *check) op(op *pds.WriteOp) error {
 func (c *check) profile(op *pds.WriteOp) error {
 	k := communityKey(c.Account)
 	doc, _, err := get[community](c.State, k)
-	if op.Action == pds.Delete {
-		return errNotWritable
-	}
 	doc.Title = text(op.Record, "title")
 	return errors.Join(err, c.State.PutJSON(k, doc), notice(c.State, c.Account))
 }
 
 func (c *check) room(op *pds.WriteOp) error {
 	id := string(op.RKey)
-	switch op.Action {
-	case pds.Create:
+	if op.Action == pds.Create {
 		return addRoom(c.State, c.Account, id, &room{Name: text(op.Record, "name")})
-	case pds.Delete:
-		return errNotWritable
 	}
 	r, _, err := get[room](c.State, roomKey(c.Account, id))
 	r.Name = text(op.Record, "name")

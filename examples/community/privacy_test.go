@@ -148,6 +148,7 @@ func TestPictures(t *testing.T) {
 	}
 	wantError(t, send(w.owner), "PictureNotFound")
 	ok(t, send(bob))
+	wantError(t, send(bob), "PictureNotFound") // deleting one message must not take it from another
 	unsent, err := bob.upload("uploadPicture", png("unsent"), where...)
 	ok(t, err)
 	w.Clock.Advance(unsentPicture + time.Minute)

@@ -53,7 +53,7 @@ func addRoom(st *pds.State, community syntax.DID, id string, r *room) error {
 
 // createRoom makes a private room. Public ones are made by createRecord.
 func (c *call) createRoom() error {
-	c.id, c.room = string(syntax.NewTIDNow(0)), &room{Name: c.in.Name, Private: true}
+	c.id, c.room = string(c.app.ids.Next()), &room{Name: c.in.Name, Private: true}
 	c.out = object{"id": c.id}
 	return errors.Join(c.addToRoom(append(c.in.Add, c.who)), addRoom(c.State, c.community, c.id, c.room))
 }

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"io"
 	"sync"
 	"time"
 
@@ -57,10 +55,7 @@ func (a *app) watch(ctx context.Context, in *input, stream *xrpc.Stream) error {
 	for {
 		m, err := stream.Receive(ctx)
 		if err != nil {
-			if cause := context.Cause(ctx); cause != nil && !errors.Is(err, io.EOF) {
-				return cause // such as that the membership has ended
-			}
-			return nil
+			return context.Cause(ctx) // such as that the membership has ended
 		}
 		var f input
 		if err := json.Unmarshal(m.Body, &f); err != nil {
@@ -71,8 +66,8 @@ func (a *app) watch(ctx context.Context, in *input, stream *xrpc.Stream) error {
 			if _, already := w.following.LoadOrStore(f.Room, true); !already {
 				w.running.Go(func() { w.follow(f) })
 			}
-		case m.Type == "#typing" && w.maySee(f.Room)(ctx) == nil:
-			w.signal(roomTopic(in.Community, f.Room), "typing/"+string(w.who), typingTime)
+		case m.Type == "#typing" && f.Room != "" && w.maySee(f.Room)(ctx) == nil:
+			_ = a.srv.Live().Signal(roomTopic(in.Community, f.Room), "typing/"+string(w.who), object{}, typingTime) // if there is room for it
 		}
 	}
 }
@@ -81,7 +76,7 @@ func (a *app) watch(ctx context.Context, in *input, stream *xrpc.Stream) error {
 // from time to time.
 func (w *watcher) maySee(room string) live.Rule {
 	return func(context.Context) error {
-		_, err := w.app.run(w.ctx, w.app.srv.View, call{community: w.community, id: room}, func(*call) error { return nil })
+		_, err := w.app.run(w.ctx, w.app.srv.View, call{community: w.community, id: room}, nil)
 		return err
 	}
 }
@@ -99,22 +94,14 @@ func (w *watcher) follow(f input) {
 	}
 }
 
-// signal shows something for a while, if there is room for it.
-func (w *watcher) signal(topic, key string, d time.Duration) {
-	_ = w.app.srv.Live().Signal(topic, key, object{}, d)
-}
-
 // stayPresent says that the member is there until the stream ends, and a little
 // longer: the member may have others.
 func (w *watcher) stayPresent() {
-	tick := time.NewTicker(presencePeriod)
-	defer tick.Stop()
 	for w.maySee("")(w.ctx) == nil {
-		w.signal(noticeTopic(w.community), "here/"+string(w.who), presenceTime)
+		_ = w.app.srv.Live().Signal(noticeTopic(w.community), "here/"+string(w.who), object{}, presenceTime) // again later, if there is no room
 		select {
 		case <-w.ctx.Done():
-			return
-		case <-tick.C:
+		case <-time.After(presencePeriod):
 		}
 	}
 }
