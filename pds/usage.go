@@ -2,6 +2,7 @@ package pds
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 
@@ -24,8 +25,8 @@ type AccountUsage struct {
 	BlobBytes int64         `json:"blobBytes"`
 }
 
-// Usage returns how much an account stores, or storage.ErrNotFound without an
-// account: for quotas. It is that of the moment. In a [Policy] it is without the
+// Usage returns how much an account stores, for quotas, or an error that matches
+// storage.ErrNotFound and tells clients AccountNotFound. It is that of the moment. In a [Policy] it is without the
 // change that is asked about, and does not rise until that is stored, since
 // all other changes of the account wait; it counts uploads that no record refers to
 // yet, until they are swept (Limits.TemporaryBlob). In an Update it may have
@@ -46,6 +47,9 @@ func (st *State) Usage(did syntax.DID) (u AccountUsage, err error) {
 		}
 		return err
 	})
+	if errors.Is(err, storage.ErrNotFound) {
+		err = errAccountNotFound().WithCause(err)
+	}
 	return u, err
 }
 

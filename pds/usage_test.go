@@ -68,7 +68,7 @@ func TestStateUsage(t *testing.T) {
 		if used.BlobBytes != 14 || used.Blobs != 2 || stored != 2 || used.Handle != a.Handle {
 			t.Errorf("%+v, %d were stored", used, stored)
 		}
-		if _, err := st.Usage("did:plc:nobody"); !errors.Is(err, storage.ErrNotFound) {
+		if _, err := st.Usage("did:plc:nobody"); !errors.Is(err, storage.ErrNotFound) || xrpc.ErrorName(err) != "AccountNotFound" {
 			t.Errorf("of nobody: %v", err)
 		}
 		return err
