@@ -174,6 +174,21 @@ func TestFailuresLeaveNothing(t *testing.T) {
 	ok(t, a.Do(t.Context(), strings.Repeat("i", actor.MaxIDBytes), increment))
 }
 
+// Actors of two kinds may have the same ID, and call each other.
+func TestKindsAreApart(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t)
+	sys := actor.New(srv.Server, actor.Options{})
+	a := actor.Register(sys, actor.Kind[room]{Name: "com.example.first"})
+	b := actor.Register(sys, actor.Kind[room]{Name: "com.example.second"})
+	ok(t, a.Do(t.Context(), "same", func(c *actor.Call[room]) error {
+		return errors.Join(increment(c), b.Do(c.Context(), "same", increment))
+	}))
+	if state(t, a, "same").Count != 1 || state(t, b, "same").Count != 1 {
+		t.Errorf("%+v %+v", state(t, a, "same"), state(t, b, "same"))
+	}
+}
+
 func TestBusy(t *testing.T) {
 	t.Parallel()
 	a := rooms(pdstest.New(t), actor.Kind[room]{}, actor.Options{Waiting: 1})

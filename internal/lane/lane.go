@@ -50,7 +50,11 @@ func New[K comparable, V any](maxIdle, maxWaiting int) *Group[K, V] {
 	return &Group[K, V]{maxIdle: maxIdle, maxWaiting: maxWaiting, lanes: map[K]*lane[K, V]{}, idle: list.New()}
 }
 
-type heldKey[K comparable] struct{ key K }
+// heldKey names a lane in the context of the work that runs in it.
+type heldKey[K comparable] struct {
+	group any
+	key   K
+}
 
 // Do waits for its turn in the lane of key and calls fn with the lane's value,
 // which starts as the zero V. While ctx is live, callers run in the order in
@@ -58,7 +62,8 @@ type heldKey[K comparable] struct{ key K }
 // A panic of fn is returned as a [*PanicError]; the value is then dropped, as
 // it is when fn returns keep = false.
 func (g *Group[K, V]) Do(ctx context.Context, key K, fn func(ctx context.Context, v *V) (keep bool, err error)) error {
-	if ctx.Value(heldKey[K]{key}) != nil {
+	held := heldKey[K]{g, key}
+	if ctx.Value(held) != nil {
 		return ErrReentered
 	}
 	if err := ctx.Err(); err != nil {
@@ -79,7 +84,7 @@ func (g *Group[K, V]) Do(ctx context.Context, key K, fn func(ctx context.Context
 		l.value = new(V)
 	}
 	keep, err = contain(func() (bool, error) {
-		return fn(context.WithValue(ctx, heldKey[K]{key}, true), l.value)
+		return fn(context.WithValue(ctx, held, true), l.value)
 	})
 	return err
 }

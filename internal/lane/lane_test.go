@@ -98,6 +98,22 @@ func TestReentry(t *testing.T) {
 	}
 }
 
+// Lanes of another group are others, though they have the same key.
+func TestGroupsAreApart(t *testing.T) {
+	a, b := lane.New[string, int](3, 2), lane.New[string, int](3, 2)
+	err := a.Do(t.Context(), "x", func(ctx context.Context, _ *int) (bool, error) {
+		return true, b.Do(ctx, "x", func(ctx context.Context, _ *int) (bool, error) {
+			if err := a.Do(ctx, "x", func(context.Context, *int) (bool, error) { return true, nil }); !errors.Is(err, lane.ErrReentered) {
+				t.Errorf("back in the first: %v", err)
+			}
+			return true, nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := lane.New[int, int](3, 2)
