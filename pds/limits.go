@@ -41,7 +41,7 @@ type Limits struct {
 	ImportPolicyTime time.Duration // the same for an import: 1 min
 	ActEntries       int           // acts for others that are remembered for each account: 10,000
 	ActAge           time.Duration // how long they are remembered: 90 days
-	DrainTime        time.Duration // how long a shutdown waits for requests: 10 s
+	DrainTime        time.Duration // how long a shutdown waits for requests, and then for observers: 10 s
 	AuditEntries     int           // actions that the audit log remembers: 100,000
 	AuditAge         time.Duration // how long it remembers them: 730 days
 	Reports          int           // reports that are kept: 10,000

@@ -286,3 +286,32 @@ func TestObserveNames(t *testing.T) {
 		}()
 	}
 }
+
+// An observer that never returns does not keep the server from ending.
+func TestObserverThatNeverReturns(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t)
+	cfg := srv.Config
+	cfg.Limits.DrainTime = 50 * time.Millisecond
+	s, err := pds.New(cfg)
+	ok(t, err)
+	release, entered := make(chan struct{}), make(chan struct{})
+	defer close(release)
+	s.Observe("stuck", func(context.Context, *pds.Event) error {
+		close(entered)
+		<-release
+		return nil
+	})
+	srv.CreateAccount("alice")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	<-entered
+	cancel()
+	select {
+	case err := <-ended:
+		ok(t, err)
+	case <-time.After(30 * time.Second):
+		t.Fatal("the server does not end")
+	}
+}

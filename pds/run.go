@@ -32,7 +32,8 @@ const firstTurns = 50 * time.Millisecond
 // it does jobs (see [Server.Schedule]), calls observers, finishes what a crash
 // interrupted, collects what was deleted, prunes events and topics, removes unused blobs
 // and tells crawlers of new events. A server works without it, but sends no
-// mail, and nothing is ever cleaned up. Run it once for each Server.
+// mail, and nothing is ever cleaned up. Run it once for each Server. An observer
+// that does not look at its context is waited for no longer than Limits.DrainTime.
 func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for i, t := range s.tasks() {
@@ -40,10 +41,32 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	wg.Go(func() { s.notifyCrawlers(ctx) })
 	wg.Go(func() { s.jobs.Run(ctx) })
-	s.startObservers(func(o namedObserver) { wg.Go(func() { s.observe(ctx, o) }) })
+	ended := map[string]chan struct{}{} // by the observer's name
+	s.startObservers(func(o namedObserver) {
+		done := make(chan struct{})
+		ended[o.name] = done
+		go func() {
+			defer close(done)
+			s.observe(ctx, o)
+		}()
+	})
 	<-ctx.Done()
 	s.startObservers(nil)
 	wg.Wait()
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Limits.DrainTime)
+	defer cancel()
+	for name, done := range ended {
+		select {
+		case <-done:
+			continue
+		case <-drain.Done():
+		}
+		select {
+		case <-done:
+		default:
+			s.log.ErrorContext(ctx, "an observer does not end", "observer", name)
+		}
+	}
 	return nil
 }
 
