@@ -43,9 +43,11 @@ func (w *writer) checkBlobs(op *preparedOp, batch *Batch) error {
 				return err
 			case used: // by an imported record; the sweep has not noticed yet
 				continue
-			case !mayPublish(&b, batch.Actor):
-				return errReferencedBlobNotFound(ref.CID)
-			case !b.Temporary:
+			}
+			if err := requirePublisher(tx, &b, batch.Actor); err != nil {
+				return err
+			}
+			if !b.Temporary {
 				continue
 			}
 			if b.MimeType != ref.MimeType {
@@ -67,7 +69,8 @@ func errReferencedBlobNotFound(c cid.Cid) *xrpc.Error {
 
 // mayPublish reports whether somebody may have records of a blob's owner refer to
 // it: what is public already, the owner all of its own, and who acts for the owner
-// what the same actor has uploaded. The administrator and the server are nobody.
+// what the same actor has uploaded first (see docUploader for others). The
+// administrator and the server, which have no DID, may.
 func mayPublish(b *storage.Blob, actor syntax.DID) bool {
 	return b.Public || actor == "" || actor == b.Owner || actor == b.Uploader
 }
@@ -88,15 +91,49 @@ func (s *Server) checkImportedBlobs(ctx context.Context, did, actor syntax.DID, 
 				return err
 			}
 			used, err := tx.BlobReferenced(did, c)
+			if err == nil && !used {
+				err = requirePublisher(tx, &b, actor)
+			}
 			if err != nil {
 				return err
-			}
-			if !used && !mayPublish(&b, actor) {
-				return errReferencedBlobNotFound(c)
 			}
 		}
 		return nil
 	})
+}
+
+// docUploader is the kind of the documents that remember who, besides the first,
+// has uploaded a blob that is not public, and so may publish it.
+const docUploader = "blob-uploader"
+
+func uploaderKey(owner syntax.DID, c cid.Cid, actor syntax.DID) string {
+	return string(owner) + "/" + c.String() + "/" + string(actor)
+}
+
+// noteUploader remembers for Limits.TemporaryBlob that somebody else, too, has
+// uploaded a blob.
+func (s *Server) noteUploader(tx storage.Docs, b *storage.Blob) error {
+	key := uploaderKey(b.Owner, b.CID, b.Uploader)
+	d, err := tx.GetDoc(docUploader, key)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return err
+	}
+	_, err = tx.PutDoc(storage.Doc{
+		Kind: docUploader, Key: key, Owner: b.Owner, Version: d.Version, Expires: s.clock.Latest().Add(s.cfg.Limits.TemporaryBlob),
+	})
+	return err
+}
+
+// requirePublisher returns the client's error unless somebody may publish a blob.
+func requirePublisher(tx storage.Docs, b *storage.Blob, actor syntax.DID) error {
+	if mayPublish(b, actor) {
+		return nil
+	}
+	_, err := tx.GetDoc(docUploader, uploaderKey(b.Owner, b.CID, actor))
+	if errors.Is(err, storage.ErrNotFound) {
+		return errReferencedBlobNotFound(b.CID)
+	}
+	return err
 }
 
 // forgetBlobs notes the blobs of a stored record that is replaced or deleted.

@@ -216,6 +216,22 @@ func TestDelegationBlobs(t *testing.T) {
 	wantError(t, publish(carol, "text/plain", "hers"), 400, "BlobNotFound") // not yet public
 	ok(t, publish(alice, "text/plain", "hers"))
 	ok(t, publish(carol, "text/plain", "hers"))
+	// One that two have uploaded is for both to publish, and for nobody else.
+	dave := h.CreateAccount("dave")
+	h.role(dave.DID, "repo:"+noteCollection)
+	ok(t, put(alice, "text/plain", "of both"))
+	ok(t, put(carol, "text/plain", "of both"))
+	wantError(t, publish(dave, "text/plain", "of both"), 400, "BlobNotFound")
+	ok(t, publish(carol, "text/plain", "of both"))
+	ok(t, put(carol, "text/plain", "of two"))
+	ok(t, put(alice, "text/plain", "of two"))
+	ok(t, put(alice, "text/plain", "of two"))
+	h.Clock.Advance(23 * time.Hour)
+	for _, a := range []*pdstest.Account{alice, carol, dave} {
+		a.Login()
+	}
+	wantError(t, publish(dave, "text/plain", "of two"), 400, "BlobNotFound")
+	ok(t, publish(carol, "text/plain", "of two"))
 	// One that is only in another account.
 	mustUpload(t, alice, "text/plain", "private")
 	wantError(t, publish(alice, "text/plain", "private"), 400, "BlobNotFound")

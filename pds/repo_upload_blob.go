@@ -112,7 +112,7 @@ func (s *Server) storeBlob(ctx context.Context, owner syntax.DID, by cause, up *
 			if err := state.apply(tx); err != nil {
 				return err
 			}
-			if stored, err = putUpload(tx, b); err != nil {
+			if stored, err = s.putUpload(tx, b); err != nil {
 				return err
 			}
 			return s.noteChange(ctx, tx, owner, by, ChangeUpload)
@@ -149,8 +149,13 @@ func isDiskFull(err error) bool {
 }
 
 // putUpload stores the metadata of an upload and returns what is now stored.
-func putUpload(tx storage.Tx, b storage.Blob) (storage.Blob, error) {
+func (s *Server) putUpload(tx storage.Tx, b storage.Blob) (storage.Blob, error) {
 	old, err := tx.Blob(b.Owner, b.CID)
+	if err == nil && !mayPublish(&old, b.Uploader) {
+		if err := s.noteUploader(tx, &b); err != nil {
+			return storage.Blob{}, err
+		}
+	}
 	switch {
 	case err == nil && old.TakedownRef != "":
 		return storage.Blob{}, xrpc.InvalidRequest("Blob has been takendown, cannot re-upload")
