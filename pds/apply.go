@@ -165,6 +165,7 @@ func errBlobNotFound() *xrpc.Error {
 type preparedOp struct {
 	Op
 	path       storage.RecordPath
+	key        string // path as text, which is its key in the tree
 	validation string
 	backlink   string
 	blobs      []cid.Cid
@@ -192,7 +193,8 @@ func (s *Server) prepare(ctx context.Context, b *Batch) ([]preparedOp, error) {
 		}
 		p.Op = op
 		p.path = storage.RecordPath{Collection: op.Collection, RKey: op.RKey}
-		if err := repo.CheckPath(p.path.String()); err != nil {
+		p.key = p.path.String()
+		if err := repo.CheckPath(p.key); err != nil {
 			return nil, xrpc.InvalidRequest(err.Error()).WithCause(err)
 		}
 		if op.Action == Delete {
@@ -226,7 +228,7 @@ func (s *Server) checkRecord(ctx context.Context, b *Batch, p *preparedOp) error
 	}
 	for _, ref := range rec.Blobs {
 		if ref.Legacy {
-			return xrpc.InvalidRequest("Legacy blob ref at " + p.path.String())
+			return xrpc.InvalidRequest("Legacy blob ref at " + p.key)
 		}
 	}
 	catalog := s.catalogOf(ctx, b, p.Collection)
@@ -345,82 +347,98 @@ func (w *writer) plan(b *Batch, ops []preparedOp, ch *change, res *Result) error
 	if err != nil {
 		return err
 	}
-	overlay := ch.overlay
-	current := func(path string) (cid.Cid, error) {
-		if c, ok := overlay[path]; ok {
-			return c, nil
-		}
-		return tree.Get(path)
-	}
 	for i := range ops {
 		op := &ops[i]
-		path := op.path.String()
-		cur, err := current(path)
-		if err != nil {
-			return err
-		}
-		result := OpResult{
-			Action: op.Action, Validation: op.validation,
-			URI: syntax.ATURI("at://" + string(w.did) + "/" + path),
-		}
-		if op.Action != Delete {
-			result.CID = op.Record.CID
-		}
-		if op.Action == Put {
-			result.Action = Create
-			if cur.Defined() {
-				result.Action = Update
+		current, written := ch.overlay[op.key]
+		if !written {
+			if current, err = tree.Get(op.key); err != nil {
+				return err
 			}
 		}
+		result := op.result(w.did, current)
 		res.Ops = append(res.Ops, result)
-		if op.Action == Put && cur.Defined() && cur == op.Record.CID {
-			continue // the same again succeeds, before any comparison, so that retries do
-		}
-		if op.Action == Delete && !cur.Defined() && b.lenient {
+		if needed, err := w.checkOp(b, op, result.Action, current); err != nil {
+			return err
+		} else if !needed {
 			continue
 		}
-		if b.SwapCommit.Defined() && b.SwapCommit != w.head.CID {
-			return errInvalidSwap("Commit", b.SwapCommit, w.head.CID)
-		}
-		if op.SwapRecord != nil && *op.SwapRecord != cur {
-			return errInvalidSwap("Record", *op.SwapRecord, cur)
-		}
-		switch {
-		case result.Action == Create && cur.Defined():
-			return xrpc.InvalidRequest("A record exists already at " + path)
-		case result.Action != Create && !cur.Defined():
-			return xrpc.InvalidRequest("Could not find record " + path)
-		}
-		if cur.Defined() {
-			if err := w.forgetBlobs(ch, op.path); err != nil {
-				return err
-			}
-		}
-		if ch.asked != nil {
-			if err := w.noteWrite(ch, op, result.Action); err != nil {
-				return err
-			}
-		}
-		if op.Action == Delete {
-			overlay[path] = cid.Undef
-			ch.writes = append(ch.writes, repo.Write{Path: path})
-			continue
-		}
-		if err := w.checkBlobs(op, b); err != nil {
+		if err := w.planOp(b, op, result.Action, current, ch); err != nil {
 			return err
 		}
-		ch.newBlobs = append(ch.newBlobs, op.blobs...)
-		if b.dedupe && op.backlink != "" {
-			if err := w.replaceBacklinks(ch, op); err != nil {
-				return err
-			}
+	}
+	return nil
+}
+
+// result is what a write comes to where a record has the given CID, or none.
+func (op *preparedOp) result(did syntax.DID, current cid.Cid) OpResult {
+	out := OpResult{Action: op.Action, Validation: op.validation, URI: syntax.ATURI("at://" + string(did) + "/" + op.key)}
+	if op.Action != Delete {
+		out.CID = op.Record.CID
+	}
+	if op.Action == Put {
+		out.Action = Create
+		if current.Defined() {
+			out.Action = Update
 		}
-		overlay[path] = op.Record.CID
-		ch.writes = append(ch.writes, repo.Write{Path: path, CID: op.Record.CID})
-		ch.records[path] = storage.Record{
-			RecordPath: op.path, CID: op.Record.CID, Author: b.Actor, Value: op.Record.CBOR,
-			Backlink: op.backlink, Blobs: op.blobs,
+	}
+	return out
+}
+
+// checkOp checks what the caller of a write expects, and reports whether there
+// is anything to do.
+func (w *writer) checkOp(b *Batch, op *preparedOp, action Action, current cid.Cid) (needed bool, err error) {
+	if op.Action == Put && current.Defined() && current == op.Record.CID {
+		return false, nil // the same again succeeds, before any comparison, so that retries do
+	}
+	if op.Action == Delete && !current.Defined() && b.lenient {
+		return false, nil
+	}
+	if b.SwapCommit.Defined() && b.SwapCommit != w.head.CID {
+		return false, errInvalidSwap("Commit", b.SwapCommit, w.head.CID)
+	}
+	if op.SwapRecord != nil && *op.SwapRecord != current {
+		return false, errInvalidSwap("Record", *op.SwapRecord, current)
+	}
+	switch {
+	case action == Create && current.Defined():
+		return false, xrpc.InvalidRequest("A record exists already at " + op.key)
+	case action != Create && !current.Defined():
+		return false, xrpc.InvalidRequest("Could not find record " + op.key)
+	}
+	return true, nil
+}
+
+// planOp adds a write that has been checked to a change.
+func (w *writer) planOp(b *Batch, op *preparedOp, action Action, current cid.Cid, ch *change) error {
+	if current.Defined() {
+		if err := w.forgetBlobs(ch, op.path); err != nil {
+			return err
 		}
+	}
+	if ch.asked != nil {
+		if err := w.noteWrite(ch, op, action); err != nil {
+			return err
+		}
+	}
+	if op.Action == Delete {
+		ch.overlay[op.key] = cid.Undef
+		ch.writes = append(ch.writes, repo.Write{Path: op.key})
+		return nil
+	}
+	if err := w.checkBlobs(op, b); err != nil {
+		return err
+	}
+	ch.newBlobs = append(ch.newBlobs, op.blobs...)
+	if b.dedupe && op.backlink != "" {
+		if err := w.replaceBacklinks(ch, op); err != nil {
+			return err
+		}
+	}
+	ch.overlay[op.key] = op.Record.CID
+	ch.writes = append(ch.writes, repo.Write{Path: op.key, CID: op.Record.CID})
+	ch.records[op.key] = storage.Record{
+		RecordPath: op.path, CID: op.Record.CID, Author: b.Actor, Value: op.Record.CBOR,
+		Backlink: op.backlink, Blobs: op.blobs,
 	}
 	return nil
 }
@@ -430,8 +448,7 @@ func (w *writer) plan(b *Batch, ops []preparedOp, ch *change, res *Result) error
 func (w *writer) noteWrite(ch *change, op *preparedOp, action Action) error {
 	out := WriteOp{Action: action, Collection: op.path.Collection, RKey: op.path.RKey, Record: op.Record}
 	if action != Create {
-		path := op.path.String()
-		old, written := ch.records[path]
+		old, written := ch.records[op.key]
 		if !written {
 			err := w.view(w.ctx, func(tx storage.Tx) (err error) {
 				old, err = tx.Record(w.did, op.path.Collection, op.path.RKey)

@@ -268,7 +268,7 @@ func TestRecordsEventLimit(t *testing.T) {
 	unchanged(t, alice, func() {
 		_, err := srv.Apply(t.Context(), batch(3, 700_000))
 		wantRefused(t, err, 400, "InvalidRequest")
-		wantMessage(t, err, "Too many writes. Max event size: 2MB")
+		wantMessage(t, err, "Too many writes. Max event size: 2000000 bytes")
 		_, err = srv.Apply(t.Context(), batch(201, 1000))
 		wantRefused(t, err, 400, "InvalidRequest")
 	})

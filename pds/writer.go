@@ -354,13 +354,50 @@ var errBlobGone = errors.New("pds: a referenced blob is gone")
 // commit applies a change to the tree in memory, signs the new root and
 // returns what is to be stored, with its event. It returns nil, nil if the
 // change has no effect. The caller runs in the account's lane.
-func (w *writer) commit(ctx context.Context, ch *change) (*pending, error) {
+func (w *writer) commit(ctx context.Context, ch *change) (_ *pending, err error) {
+	diff, err := w.changeTree(ctx, ch)
+	if err != nil {
+		return nil, err
+	}
+	if len(diff.Ops) == 0 && w.head.CID.Defined() {
+		return ch.withoutCommit(), nil
+	}
+	defer func() {
+		if err != nil { // the tree in memory is ahead of the stored one
+			w.loaded, w.tree = false, nil
+		}
+	}()
+	head, err := w.sign(ctx, diff.Root)
+	if err != nil {
+		return nil, err
+	}
+	stored, blocks, err := w.storedCommit(head, diff, ch)
+	if err != nil {
+		return nil, err
+	}
+	ev := commitEvent{
+		did: w.did, commit: head.CID, rev: head.Rev, since: w.head.Rev, prevData: w.head.Data,
+		ops: diff.Ops, blocks: repo.EncodeCAR(head.CID, blocks),
+	}
+	if limit := w.s.cfg.Limits.EventBytes; len(ev.blocks) > limit {
+		return nil, xrpc.InvalidRequest("Too many writes. Max event size: %d bytes", limit)
+	}
+	if w.s.cfg.CheckCommits {
+		if err := checkInversion(&ev, blocks, diff.Root); err != nil {
+			return nil, err
+		}
+	}
+	w.head = head
+	return w.newCommit(stored, ch, &ev), nil
+}
+
+// changeTree applies a change to the tree in memory.
+func (w *writer) changeTree(ctx context.Context, ch *change) (diff *repo.Diff, err error) {
 	tree, err := w.currentTree()
 	if err != nil {
 		return nil, err
 	}
-	var diff *repo.Diff
-	apply := func(storage.Tx) (err error) {
+	apply := func(storage.Tx) error {
 		diff, err = tree.Apply(ch.writes)
 		return err
 	}
@@ -369,32 +406,24 @@ func (w *writer) commit(ctx context.Context, ch *change) (*pending, error) {
 	} else {
 		err = apply(nil)
 	}
-	if err != nil {
-		w.loaded, w.tree = false, nil
-		switch {
-		case errors.Is(err, storage.ErrNotFound):
-			// A node has gone: the head has moved since it was read.
-			return nil, fmt.Errorf("%w: %w", storage.ErrConflict, err)
-		case errors.Is(err, repo.ErrTooLarge):
-			return nil, xrpc.InvalidRequest("Too many record keys fall into one node of the tree").WithCause(err)
-		}
-		return nil, err
+	if err == nil {
+		return diff, nil
 	}
-	if len(diff.Ops) == 0 && w.head.CID.Defined() {
-		return ch.withoutCommit(), nil
+	w.loaded, w.tree = false, nil
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		// A node has gone: the head has moved since it was read.
+		err = fmt.Errorf("%w: %w", storage.ErrConflict, err)
+	case errors.Is(err, repo.ErrTooLarge):
+		err = xrpc.InvalidRequest("Too many record keys fall into one node of the tree").WithCause(err)
 	}
-	done := false
-	defer func() {
-		if !done { // the tree in memory is ahead of the stored one
-			w.loaded, w.tree = false, nil
-		}
-	}()
+	return nil, err
+}
 
-	head, err := w.sign(ctx, diff.Root)
-	if err != nil {
-		return nil, err
-	}
-	stored := storage.Commit{
+// storedCommit returns what the store is to apply for a new head, and the
+// blocks of its event.
+func (w *writer) storedCommit(head storage.Head, diff *repo.Diff, ch *change) (*storage.Commit, []repo.Block, error) {
+	stored := &storage.Commit{
 		DID: w.did, Base: w.head.CID, AccountVersion: w.account.Version, KeyID: w.account.KeyID,
 		Head: head, OldNodes: diff.OldNodes,
 	}
@@ -408,7 +437,7 @@ func (w *writer) commit(ctx context.Context, ch *change) (*pending, error) {
 		if !op.CID.Defined() {
 			path, err := splitPath(op.Path)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			stored.Deletes = append(stored.Deletes, path)
 			continue
@@ -418,26 +447,15 @@ func (w *writer) commit(ctx context.Context, ch *change) (*pending, error) {
 		stored.Puts = append(stored.Puts, rec)
 		blocks = append(blocks, repo.Block{CID: rec.CID, Data: rec.Value})
 	}
-	car := repo.EncodeCAR(head.CID, blocks)
-	if len(car) > w.s.cfg.Limits.EventBytes {
-		return nil, xrpc.InvalidRequest("Too many writes. Max event size: 2MB")
-	}
-	ev := commitEvent{
-		did: w.did, commit: head.CID, rev: head.Rev, since: w.head.Rev, prevData: w.head.Data,
-		ops: diff.Ops, blocks: car,
-	}
-	event := ch.cause.event(w.did, eventCommit, ev.encode())
+	return stored, blocks, nil
+}
 
-	if w.s.cfg.CheckCommits {
-		if err := checkInversion(&ev, blocks, diff.Root); err != nil {
-			return nil, err
-		}
-	}
-	done = true
-	w.head = head
-	did, s := w.did, w.s
+// newCommit is a commit with all that is stored together with it.
+func (w *writer) newCommit(stored *storage.Commit, ch *change, ev *commitEvent) *pending {
+	s, did := w.s, w.did
+	event := ch.cause.event(did, eventCommit, ev.encode())
 	p := newPending(ch.state, func(tx storage.Tx) error {
-		if err := tx.Apply(&stored); err != nil {
+		if err := tx.Apply(stored); err != nil {
 			return err
 		}
 		if err := settleBlobs(tx, did, ch); err != nil {
@@ -453,8 +471,8 @@ func (w *writer) commit(ctx context.Context, ch *change) (*pending, error) {
 		}
 		return tx.Append(event)
 	})
-	p.ops = len(diff.Ops)
-	return p, nil
+	p.ops = len(ev.ops)
+	return p
 }
 
 // checkInversion undoes a commit from the blocks of its own event, as a relay
