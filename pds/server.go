@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,9 +84,7 @@ func New(cfg Config) (*Server, error) {
 	cfg = cfg.traced()
 	cfg.Store = storage.Retrying(cfg.Store)
 	var id [2]byte
-	if _, err := rand.Read(id[:]); err != nil {
-		return nil, err
-	}
+	_, _ = rand.Read(id[:]) // never fails
 	s := &Server{
 		cfg: cfg, public: public, store: cfg.Store, blobs: cfg.Blobs, clock: cfg.Clock.(*storage.Guard), log: cfg.Logger,
 		clockID:   uint(binary.BigEndian.Uint16(id[:])) % 1024,
@@ -115,33 +114,7 @@ func New(cfg Config) (*Server, error) {
 		}
 		s.verifier = s.oauth.Verifier()
 	}
-	var trace func(context.Context, string, bool) (context.Context, func(xrpc.Served))
-	if cfg.Tracer != nil {
-		trace = s.tracer.traceCall
-	}
-	streams := cfg.Stream
-	streams.WriteTimeout = cfg.Limits.writeTimeout()
-	s.xrpc, err = xrpc.NewServer(xrpc.Config{
-		Catalog:        cfg.Catalog,
-		Authenticators: append(append([]xrpc.Authenticator{}, cfg.Authenticators...), s.authenticators()...),
-		Limiter:        cfg.Limiter,
-		GlobalLimits:   cfg.globalLimits(),
-		LimitBypassKey: cfg.LimitBypassKey,
-		LimitBypassIPs: cfg.LimitBypassIPs,
-		BodyIdle:       cfg.Limits.MediaUploadIdle,
-		Logger:         cfg.Logger,
-		TrustedProxies: append(xrpc.PrivateProxies(), cfg.TrustedProxies...),
-		Stream:         streams,
-		Owned:          s.owned,
-		Renew:          s.renew,
-		Challenge:      s.challenge(),
-		Fallback:       s.proxy,
-		ValidateOutput: cfg.ValidateOutput,
-		Clock:          s.clock.Now,
-		OnServed:       cfg.OnServed,
-		Trace:          trace,
-	})
-	if err != nil {
+	if s.xrpc, err = s.newXRPC(); err != nil {
 		return nil, err
 	}
 	for _, methods := range [][]xrpc.Method{
@@ -163,6 +136,37 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.mux = s.routes()
 	return s, nil
+}
+
+// newXRPC makes the part that serves methods, yet without any.
+func (s *Server) newXRPC() (*xrpc.Server, error) {
+	cfg := &s.cfg
+	var trace func(context.Context, string, bool) (context.Context, func(xrpc.Served))
+	if cfg.Tracer != nil {
+		trace = s.tracer.traceCall
+	}
+	streams := cfg.Stream
+	streams.WriteTimeout = cfg.Limits.writeTimeout()
+	return xrpc.NewServer(xrpc.Config{
+		Catalog:        cfg.Catalog,
+		Authenticators: slices.Concat(cfg.Authenticators, s.authenticators()),
+		Limiter:        cfg.Limiter,
+		GlobalLimits:   cfg.globalLimits(),
+		LimitBypassKey: cfg.LimitBypassKey,
+		LimitBypassIPs: cfg.LimitBypassIPs,
+		BodyIdle:       cfg.Limits.MediaUploadIdle,
+		Logger:         cfg.Logger,
+		TrustedProxies: append(xrpc.PrivateProxies(), cfg.TrustedProxies...),
+		Stream:         streams,
+		Owned:          s.owned,
+		Renew:          s.renew,
+		Challenge:      s.challenge(),
+		Fallback:       s.proxy,
+		ValidateOutput: cfg.ValidateOutput,
+		Clock:          s.clock.Now,
+		OnServed:       cfg.OnServed,
+		Trace:          trace,
+	})
 }
 
 // Handle adds methods, whose rules get the callers that the package comment
