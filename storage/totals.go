@@ -13,15 +13,15 @@ type Totaler interface {
 
 // Totals is how much a store holds.
 type Totals struct {
-	Accounts       int64
-	Records        int64
-	RepoBytes      int64 // of tree nodes and record values
-	Blobs          int64 // whose bytes are stored
-	BlobBytes      int64
-	TemporaryBlobs int64 // of these, uploads that nothing refers to yet
-	StoreBytes     int64 // that the store itself takes on its disk
+	Accounts       int64 `json:"accounts"`
+	Records        int64 `json:"records"`
+	RepoBytes      int64 `json:"repoBytes"` // of tree nodes and record values
+	Blobs          int64 `json:"blobs"`     // whose bytes are stored
+	BlobBytes      int64 `json:"blobBytes"`
+	TemporaryBlobs int64 `json:"temporaryBlobs"` // of these, uploads that nothing refers to yet
+	StoreBytes     int64 `json:"storeBytes"`     // that the store itself takes on its disk
 
 	// Done by Maintain since the store was opened.
-	ExpiredDocs   int64 // documents removed after their time
-	CollectedRows int64 // of deleted accounts and of repositories that were replaced
+	ExpiredDocs   int64 `json:"expiredDocs"`   // documents removed after their time
+	CollectedRows int64 `json:"collectedRows"` // of deleted accounts and of repositories that were replaced
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -141,7 +142,11 @@ func (a *admin) createAccount(ctx context.Context, args []string) error {
 	}
 	visitor := *a
 	visitor.password = "" // signing up is for those who are nobody yet
-	if err := visitor.call(ctx, http.MethodPost, "/xrpc/com.atproto.server.createAccount", nil, in, &out); err != nil {
+	err := visitor.call(ctx, http.MethodPost, "/xrpc/com.atproto.server.createAccount", nil, in, &out)
+	if code, made := in["inviteCode"].(string); err != nil && made { // nobody else knows it
+		return errors.Join(err, a.call(ctx, http.MethodPost, disableCodes, nil, map[string]any{"codes": []string{code}}, nil))
+	}
+	if err != nil {
 		return err
 	}
 	out.Password = in["password"]

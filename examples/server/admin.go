@@ -66,7 +66,7 @@ func commands() []command {
 		{"account activate", "ACCOUNT", "undo that", "", 1, 1, (*admin).activate},
 		{"account delete", "ACCOUNT", "delete an account, for good", moreDelete, 1, 1, (*admin).deleteAccount},
 		{"account export", "ACCOUNT [FILE]", "everything that is stored for an account, as a ZIP archive", moreExport, 1, 2, (*admin).exportAccount},
-		{"account move-in", "DID-OR-HANDLE [HANDLE]", "move an account here from another server; asks for its password there", "", 1, 2, (*admin).moveIn},
+		{"account move-in", "DID-OR-HANDLE [HANDLE]", "move an account here from another server; asks for its password there", moreMoveIn, 1, 2, (*admin).moveIn},
 		{"invite list", "[open]", "invite codes, or those that can still be used", "", 0, 1, (*admin).listInvites},
 		{"invite create", "[USES]", "an invite code", "", 0, 1, (*admin).createInvite},
 		{"invite disable", "CODE...", "make invite codes useless", "", 1, many, (*admin).disableInvites},

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,6 +73,9 @@ func (a *admin) diagnose(ctx context.Context, args []string) error {
 	d.configuration()
 	d.permissions()
 	d.disk(a.set.dataDir)
+	if rel, err := filepath.Rel(a.set.dataDir, a.set.blobDir); err != nil || !filepath.IsLocal(rel) {
+		d.disk(a.set.blobDir)
+	}
 	d.server(ctx)
 	if !a.set.devMode {
 		d.network(ctx)
@@ -100,7 +104,11 @@ func (a *admin) diagnose(ctx context.Context, args []string) error {
 // has ended the command before.
 func (d *doctor) configuration() {
 	for _, w := range d.set.warnings {
-		d.warn("configuration", w, "the name is set, but not used", "remove it, see \"server help env\"")
+		cause, next := "the name is set, but not used", "remove it, see \"server help env\""
+		if w == devModeWarning {
+			cause, next = "PDS_DEV_MODE is true", "set it to false on a server that others can reach"
+		}
+		d.warn("configuration", w, cause, next)
 	}
 	if d.set.smtpURL == "" && !d.set.development {
 		d.warn("configuration", "mail is only written to the log", "PDS_EMAIL_SMTP_URL is not set", "set it and PDS_EMAIL_FROM_ADDRESS")
@@ -137,9 +145,9 @@ func (d *doctor) disk(dir string) {
 	switch {
 	case !known:
 	case free < minFreeBytes:
-		d.problem("disk", fmt.Sprintf("%d MiB are free", free>>20), "the disk of "+dir+" is nearly full", "make room: with a full disk the server stops")
+		d.problem("disk", fmt.Sprintf("%d MiB are free for %s", free>>20, dir), "the disk of "+dir+" is nearly full", "make room: with a full disk the server stops")
 	default:
-		d.ok("disk", fmt.Sprintf("%d GiB are free", free>>30))
+		d.ok("disk", fmt.Sprintf("%d GiB are free for %s", free>>30, dir))
 	}
 }
 
@@ -235,6 +243,9 @@ func (d *doctor) account(ctx context.Context, row *pds.AccountDetails, plc *iden
 		d.warn("account", string(row.DID), fmt.Sprintf("%d blobs that records refer to were never uploaded here", check.Missing),
 			"after a move: upload them, see com.atproto.repo.listMissingBlobs")
 	}
+	if row.Status == "active" {
+		d.handle(ctx, row)
+	}
 	if row.Status != "active" || row.DID.Method() != "plc" {
 		return // one that moved away belongs to another server; other documents are not the server's to change
 	}
@@ -243,11 +254,31 @@ func (d *doctor) account(ctx context.Context, row *pds.AccountDetails, plc *iden
 		d.problem("identity", string(row.DID), "the PLC directory does not know it, or does not answer: "+err.Error(), "if others are known: the account does not exist for the network; delete it")
 		return
 	}
-	d.identity(string(row.DID), state, check.Key)
+	d.identity(row, state, check.Key)
+}
+
+// handle finds handles of others' domains that do not lead to their accounts. The
+// server's own domains are looked at by handles.
+func (d *doctor) handle(ctx context.Context, row *pds.AccountDetails) {
+	if row.Handle == "" || isUnder(string(row.Handle), d.set.handleDomains) {
+		return
+	}
+	var out struct{ DID string }
+	err := d.call(ctx, http.MethodGet, "/xrpc/com.atproto.identity.resolveHandle", url.Values{"handle": {string(row.Handle)}}, nil, &out)
+	if err == nil && out.DID == string(row.DID) {
+		return
+	}
+	cause := "its domain proves it for " + out.DID
+	if err != nil {
+		cause = err.Error()
+	}
+	d.warn("handle", fmt.Sprintf("%s of %s", row.Handle, row.DID), cause,
+		fmt.Sprintf("its owner must prove it, by a TXT entry of _atproto.%s or at https://%s/.well-known/atproto-did; until then others show the account without it", row.Handle, row.Handle))
 }
 
 // identity compares a PLC entry with what this server needs of it.
-func (d *doctor) identity(did string, state *identity.State, key string) {
+func (d *doctor) identity(row *pds.AccountDetails, state *identity.State, key string) {
+	did := string(row.DID)
 	if state.Tombstoned {
 		d.problem("identity", did, "it has ended in the PLC directory", "delete the account")
 		return
@@ -258,6 +289,10 @@ func (d *doctor) identity(did string, state *identity.State, key string) {
 	}
 	if got := state.VerificationMethods[identity.KeyAtproto]; got != key {
 		d.problem("identity", did, fmt.Sprintf("the network knows the signing key %s, the account here has %s", got, key), "server key rotate "+did)
+	}
+	if want := "at://" + string(row.Handle); row.Handle != "" && !slices.Equal(state.AlsoKnownAs[:min(len(state.AlsoKnownAs), 1)], []string{want}) {
+		d.problem("identity", did, fmt.Sprintf("the network knows the names %q, the account here has the handle %s", state.AlsoKnownAs, row.Handle),
+			fmt.Sprintf("server account handle %s %s", did, row.Handle))
 	}
 	public, err := d.set.rotationKey.PublicKey()
 	if err != nil {

@@ -15,7 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bluesky-social/indigo/atproto/syntax"
 	"github.com/coder/websocket"
+
+	"github.com/pdskit/pdskit/identity"
+	"github.com/pdskit/pdskit/pds"
 )
 
 // fakeNetwork answers for all hosts, by https.
@@ -143,6 +147,86 @@ func TestDoctorsNetwork(t *testing.T) {
 				t.Errorf("%d problems", d.problems)
 			}
 		})
+	}
+}
+
+// TestDoctorsIdentities compares what others know of an account with what it is
+// here.
+func TestDoctorsIdentities(t *testing.T) {
+	t.Parallel()
+	const did, own, theirs = "did:plc:aliceaaaaaaaaaaaaaaaaaaa", "did:key:own", "did:key:theirs"
+	rotation, err := parseRotationKey(strings.Repeat("1f", 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := rotation.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	proof := http.NewServeMux()
+	proof.HandleFunc("GET /xrpc/com.atproto.identity.resolveHandle", func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Query().Get("handle") {
+		case "alice.proven.example":
+			says(200, `{"did":"`+did+`"}`)(w, r)
+		case "alice.others.example":
+			says(200, `{"did":"did:plc:bobbbbbbbbbbbbbbbbbbbbbb"}`)(w, r)
+		default:
+			says(400, `{"error":"InvalidRequest","message":"Unable to resolve handle"}`)(w, r)
+		}
+	})
+	server := httptest.NewServer(proof)
+	defer server.Close()
+	set := &settings{hostname: "pds.example.com", handleDomains: []string{".pds.example.com"}, rotationKey: rotation}
+	for _, tt := range []struct {
+		name, handle string
+		change       func(s *identity.State)
+		cause, next  string // of the one finding; empty: none
+	}{
+		{"nothing", "alice.pds.example.com", func(*identity.State) {}, "", ""},
+		{"no handle", "", func(s *identity.State) { s.AlsoKnownAs = nil }, "", ""},
+		{"ended", "alice.pds.example.com", func(s *identity.State) { s.Tombstoned = true }, "ended", "delete"},
+		{"elsewhere", "alice.pds.example.com", func(s *identity.State) {
+			s.Services[identity.ServicePDS] = identity.Service{Endpoint: "https://elsewhere.example.com"}
+		}, "elsewhere.example.com", "deactivate"},
+		{"another key", "alice.pds.example.com", func(s *identity.State) { s.VerificationMethods[identity.KeyAtproto] = theirs }, theirs, "server key rotate " + did},
+		{"no rotation key", "alice.pds.example.com", func(s *identity.State) { s.RotationKeys = []string{theirs} }, "rotation key", public.DIDKey()},
+		{"another handle", "alice.pds.example.com", func(s *identity.State) { s.AlsoKnownAs = []string{"at://old.pds.example.com"} },
+			"at://old.pds.example.com", "server account handle " + did + " alice.pds.example.com"},
+		{"no name", "alice.pds.example.com", func(s *identity.State) { s.AlsoKnownAs = nil }, "alice.pds.example.com", "server account handle"},
+		{"a proven handle", "alice.proven.example", func(*identity.State) {}, "", ""},
+		{"a handle that is not proven", "alice.example.org", func(*identity.State) {}, "Unable to resolve", "_atproto.alice.example.org"},
+		{"a handle of others", "alice.others.example", func(*identity.State) {}, "did:plc:bob", "_atproto.alice.others.example"},
+	} {
+		state := &identity.State{
+			AlsoKnownAs: []string{"at://" + tt.handle}, RotationKeys: []string{public.DIDKey()},
+			VerificationMethods: map[string]string{identity.KeyAtproto: own},
+			Services:            map[string]identity.Service{identity.ServicePDS: {Endpoint: "https://pds.example.com/"}},
+		}
+		tt.change(state)
+		d := &doctor{admin: &admin{set: set, base: server.URL, client: http.DefaultClient}}
+		row := &pds.AccountDetails{DID: did, Handle: syntax.Handle(tt.handle)}
+		d.handle(t.Context(), row)
+		d.identity(row, state, own)
+		switch {
+		case tt.cause == "" && len(d.findings) == 0:
+		case len(d.findings) != 1:
+			t.Errorf("%s: %+v", tt.name, d.findings)
+		case tt.cause == "" || !strings.Contains(d.findings[0].Cause, tt.cause) || !strings.Contains(d.findings[0].Next, tt.next):
+			t.Errorf("%s: %+v", tt.name, d.findings[0])
+		}
+	}
+}
+
+// TestDoctorsConfiguration: each warning has a cause and a next step that fit.
+func TestDoctorsConfiguration(t *testing.T) {
+	t.Parallel()
+	set := &settings{devMode: true, hostname: "localhost", warnings: []string{devModeWarning, "PDS_NONSENSE is not a known name and has no effect"}}
+	d := &doctor{admin: &admin{set: set}}
+	d.configuration()
+	for i, want := range []string{"set it to false", "remove it"} {
+		if f := d.findings[i]; !strings.Contains(f.Next, want) {
+			t.Errorf("%+v", f)
+		}
 	}
 }
 

@@ -59,6 +59,11 @@ There is no way back but a backup of the whole server: export the account first.
 documents of extensions. It holds no secrets but an e-mail address. FILE is
 HANDLE.zip if it is not given, and is not overwritten.`
 
+	moreMoveIn = `Asks for the account's password on the old server, for a second factor if that
+wants one, and for the code that it mails. It may be interrupted: the same command
+goes on. The password of the account here is printed at the end. With -json the
+questions are not printed; the answers are lines of the standard input.`
+
 	moreKeys = `There are three kinds of keys:
 
   signing keys    one for each account, made here; they sign its commits. They

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -33,14 +34,10 @@ func (c *inviteCode) state() string {
 	return "open"
 }
 
-// listInvites prints all codes, the newest first.
-func (a *admin) listInvites(ctx context.Context, args []string) error {
-	onlyOpen := len(args) > 0
-	if onlyOpen && args[0] != "open" {
-		return usageError("invite list takes: [open]")
-	}
-	all := []inviteCode{}
-	rows := [][]string{{"CODE", "STATE", "USED", "FOR", "CREATED", "BY"}}
+const disableCodes = "/xrpc/com.atproto.admin.disableInviteCodes"
+
+// eachInvite calls fn for every code, the newest first.
+func (a *admin) eachInvite(ctx context.Context, fn func(c *inviteCode)) error {
 	for cursor := ""; ; {
 		var page struct {
 			Cursor string
@@ -50,22 +47,50 @@ func (a *admin) listInvites(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		for _, c := range page.Codes {
-			if onlyOpen && c.state() != "open" {
-				continue
-			}
-			all = append(all, c)
-			rows = append(rows, []string{c.Code, c.state(), fmt.Sprintf("%d of %d", len(c.Uses), c.Available), c.ForAccount, c.CreatedAt, c.CreatedBy})
+		for i := range page.Codes {
+			fn(&page.Codes[i])
 		}
 		if cursor = page.Cursor; cursor == "" {
-			return a.print(all, rows...)
+			return nil
 		}
 	}
 }
 
-// disableInvites makes codes useless.
+// listInvites prints all codes, the newest first.
+func (a *admin) listInvites(ctx context.Context, args []string) error {
+	onlyOpen := len(args) > 0
+	if onlyOpen && args[0] != "open" {
+		return usageError("invite list takes: [open]")
+	}
+	all := []inviteCode{}
+	rows := [][]string{{"CODE", "STATE", "USED", "FOR", "CREATED", "BY"}}
+	err := a.eachInvite(ctx, func(c *inviteCode) {
+		if onlyOpen && c.state() != "open" {
+			return
+		}
+		all = append(all, *c)
+		rows = append(rows, []string{c.Code, c.state(), fmt.Sprintf("%d of %d", len(c.Uses), c.Available), c.ForAccount, c.CreatedAt, c.CreatedBy})
+	})
+	if err != nil {
+		return err
+	}
+	return a.print(all, rows...)
+}
+
+// disableInvites makes codes useless. The method passes over unknown ones, such
+// as a mistyped one that goes on working.
 func (a *admin) disableInvites(ctx context.Context, codes []string) error {
-	if err := a.call(ctx, http.MethodPost, "/xrpc/com.atproto.admin.disableInviteCodes", nil, map[string]any{"codes": codes}, nil); err != nil {
+	unknown := slices.Clone(codes)
+	err := a.eachInvite(ctx, func(c *inviteCode) {
+		unknown = slices.DeleteFunc(unknown, func(code string) bool { return code == c.Code })
+	})
+	if err != nil {
+		return err
+	}
+	if len(unknown) > 0 {
+		return fmt.Errorf("nothing was done, since there is no code %s", strings.Join(unknown, ", "))
+	}
+	if err := a.call(ctx, http.MethodPost, disableCodes, nil, map[string]any{"codes": codes}, nil); err != nil {
 		return err
 	}
 	return a.print(map[string]any{"disabled": codes}, []string{"disabled", strings.Join(codes, " ")})

@@ -47,8 +47,12 @@ func (a *admin) moveIn(ctx context.Context, args []string) error {
 	}
 	m := &mover{
 		invite: func(ctx context.Context) (string, error) { return a.newInvite(ctx, 1) },
-		say:    func(format string, args ...any) { fmt.Fprintf(a.out, format+"\n", args...) },
-		idle:   transferIdle,
+		say: func(format string, args ...any) {
+			if !a.json {
+				fmt.Fprintf(a.out, format+"\n", args...)
+			}
+		},
+		idle: transferIdle,
 	}
 	if m.moveState, err = loadMove(a.set.dataDir, id.did); err != nil {
 		return err
@@ -72,14 +76,19 @@ func (a *admin) moveIn(ctx context.Context, args []string) error {
 	}
 	in := bufio.NewReader(a.in)
 	m.ask = func(prompt string) (string, error) {
-		fmt.Fprintf(a.out, "%s: ", prompt)
+		if !a.json {
+			fmt.Fprintf(a.out, "%s: ", prompt)
+		}
 		line, err := in.ReadString('\n')
 		if line = strings.TrimSpace(line); line == "" && err != nil {
 			return "", fmt.Errorf("no answer: %w", err)
 		}
 		return line, nil
 	}
-	return m.run(ctx)
+	if err := m.run(ctx); err != nil || !a.json {
+		return err
+	}
+	return a.print(map[string]any{"did": m.DID, "handle": m.Handle, "password": m.Password, "lostBlobs": append([]string{}, m.Lost...)})
 }
 
 // identityOf resolves a DID or handle by way of the running server.

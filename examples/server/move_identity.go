@@ -90,7 +90,8 @@ func (m *mover) signOperation(ctx context.Context, want *credentials, now *ident
 		if !isAnswer(err, "InvalidToken", "ExpiredToken") {
 			return err
 		}
-		m.CodeAsked = false
+		// One that was mistyped is still good; one that was used is not.
+		m.CodeAsked = try == 1 && !isAnswer(err, "ExpiredToken")
 		if try == codeTries {
 			return err
 		}

@@ -336,8 +336,12 @@ func TestMoveInAnswers(t *testing.T) {
 	v.Handle = "alicia.pds2.test"
 	code := m.answers["Code"]
 	m.answers["Code"] = func() string { return "AAAAA-BBBBB" }
+	asked := len(from.Mail.To(m.account.Email)) + 2 // what was mailed is not given up at once
 	if err := v.run(t.Context()); err == nil || !strings.Contains(err.Error(), "InvalidToken") {
 		t.Fatal(err)
+	}
+	if n := len(from.Mail.To(m.account.Email)); n != asked {
+		t.Errorf("%d mails, want %d", n, asked)
 	}
 	mails := len(from.Mail.To(m.account.Email))
 	empty := true

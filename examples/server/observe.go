@@ -56,6 +56,7 @@ func (a *admin) usage(ctx context.Context, _ []string) error {
 		Accounts []pds.AccountUsage `json:"accounts"`
 		Totals   *storage.Totals    `json:"totals,omitempty"`
 	}
+	out.Accounts = []pds.AccountUsage{}
 	rows := [][]string{{"DID", "HANDLE", "RECORDS", "REPO BYTES", "BLOBS", "BLOB BYTES"}}
 	for params := (url.Values{}); ; {
 		var page struct {

@@ -87,9 +87,19 @@ func TestAdministration(t *testing.T) {
 		t.Errorf("invite: %+v", invite)
 	}
 	contains(ok("invite", "create"), "localhost-")
+	if code, _, stderr := p.run("invite", "disable", invite.Code, "localhost-typed-wrong"); code != 1 || !strings.Contains(stderr, "localhost-typed-wrong") {
+		t.Errorf("a code that is none: exit code %d, %s", code, stderr)
+	}
+	contains(ok("invite", "list", "open"), invite.Code)
+	contains(ok("invite", "disable", invite.Code), invite.Code)
+	if strings.Contains(ok("invite", "list", "open"), invite.Code) {
+		t.Error("a code is still open")
+	}
 	if code, _, _ := p.run("invite", "create", "none"); code != 2 {
 		t.Errorf("a number of uses that is none: exit code %d", code)
 	}
+	contains(ok("usage"), "DID", "alice.test", "all")
+	contains(ok("usage", "-json"), `"accounts": [`, `"totals": {`, `"repoBytes"`, `"storeBytes"`)
 	contains(ok("clock", "accept"), "accepted")
 	contains(ok("job", "list"), "KIND", "STATE")
 	contains(ok("job", "list", "dead"), "KIND")
@@ -166,6 +176,12 @@ func TestAdministrationWithInvites(t *testing.T) {
 	p.start()
 	if code, stdout, stderr := p.run("account", "create", "alice.test", "alice@example.com"); code != 0 {
 		t.Errorf("exit code %d, %s%s", code, stdout, stderr)
+	}
+	if code, _, stderr := p.run("account", "create", "alice.test", "other@example.com"); code != 1 {
+		t.Errorf("a handle that is taken: exit code %d, %s", code, stderr)
+	}
+	if code, stdout, stderr := p.run("invite", "list", "open", "-json"); code != 0 || strings.TrimSpace(stdout) != "[]" {
+		t.Errorf("codes that nobody knows are open: exit code %d, %s%s", code, stdout, stderr)
 	}
 	file := filepath.Join(p.dataDir, "secrets.json")
 	data, err := os.ReadFile(file)

@@ -135,10 +135,12 @@ func readSettings(env map[string]string) (set *settings, warnings []string, err 
 		}
 	}
 	if set.devMode && !set.development {
-		warnings = append(warnings, "PDS_DEV_MODE is set: plain http and private addresses are allowed; not for a public network")
+		warnings = append(warnings, devModeWarning)
 	}
 	return set, warnings, nil
 }
+
+const devModeWarning = "PDS_DEV_MODE is set: plain http and private addresses are allowed; not for a public network"
 
 // isDevelopment reports whether there is no configuration at all, or one that
 // says no more than PDS_DEV_MODE=true and gives neither secrets nor a PLC
