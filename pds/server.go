@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -54,6 +55,7 @@ type Server struct {
 	xrpc      *xrpc.Server
 	mux       http.Handler
 	lanes     *lane.Group[syntax.DID, writer]
+	turns     *lane.Group[docID, struct{}] // of those who have met in Update
 	tids      tidClock
 	jobs      *jobs.Queue
 	mails     *mailTemplates
@@ -89,6 +91,7 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, public: public, store: cfg.Store, blobs: cfg.Blobs, clock: cfg.Clock.(*storage.Guard), log: cfg.Logger,
 		clockID:   uint(binary.BigEndian.Uint16(id[:])) % 1024,
 		lanes:     lane.New[syntax.DID, writer](cfg.Limits.IdleLanes, cfg.Limits.LaneQueue),
+		turns:     lane.New[docID, struct{}](0, math.MaxInt), // whoever waits is a request
 		jobs:      jobs.New(storage.DocsOf(cfg.Store), cfg.Clock.(*storage.Guard), cfg.Logger),
 		process:   newProcessName(),
 		passwords: newPasswordHasher(cfg.Limits),

@@ -155,49 +155,6 @@ func (s *Server) Now() time.Time { return s.clock.Now() }
 // Now is the time of the server's clock, see [Server.Now].
 func (st *State) Now() time.Time { return st.s.Now() }
 
-// Update calls fn and applies what it changed in one durable transaction. If
-// something that fn read has changed in the meantime, fn is called again with a
-// new State, up to 16 times; then the error matches storage.ErrConflict. An
-// error of fn comes back unchanged and nothing is applied. After an error that
-// matches neither the changes may or may not have been applied.
-//
-// Update must not be called by a [Policy], which has a State of its own.
-func (s *Server) Update(ctx context.Context, fn func(*State) error) error {
-	for try := 0; ; try++ {
-		err := s.updateOnce(ctx, fn)
-		if !errors.Is(err, storage.ErrConflict) || try == maxStateTries {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(time.Duration(try) * conflictPause):
-		}
-	}
-}
-
-// maxStateTries is how often Update begins again because of a conflict.
-const maxStateTries = 15
-
-func (s *Server) updateOnce(ctx context.Context, fn func(*State) error) error {
-	st := newState(ctx, s)
-	err := fn(st)
-	st.close()
-	if err != nil || !st.changed() {
-		if stale := st.confirm(); stale != nil {
-			return stale
-		}
-		return err
-	}
-	return s.updateWith(ctx, st, func(tx storage.Tx) error { return st.apply(tx) })
-}
-
-// updateWith is an Update in which fn applies st, which may be nil.
-func (s *Server) updateWith(ctx context.Context, st *State, fn func(tx storage.Tx) error) error {
-	defer st.tellLive()
-	return s.store.Update(ctx, fn)
-}
-
 // close ends the use of the State; what it holds stays.
 func (st *State) close() {
 	st.mu.Lock()
@@ -453,38 +410,6 @@ func (st *State) overlay(docs []storage.Doc, kind string, s storage.Scan, limit 
 		out = append(out, documentOf(d))
 	}
 	return out
-}
-
-// confirm returns storage.ErrConflict if something that was read has changed.
-func (st *State) confirm() error {
-	if len(st.reads)+len(st.scans) == 0 {
-		return nil
-	}
-	return st.s.store.View(st.ctx, func(tx storage.Tx) error { return st.unchanged(tx) })
-}
-
-// unchanged returns storage.ErrConflict unless the store still holds what was
-// read.
-func (st *State) unchanged(tx storage.Docs) error {
-	for id, seen := range st.reads {
-		d, err := tx.GetDoc(id.kind, id.key)
-		if err != nil && !errors.Is(err, storage.ErrNotFound) {
-			return err
-		}
-		if d.Version != seen.Version {
-			return fmt.Errorf("%w: the document %s %q", storage.ErrConflict, id.kind, id.key)
-		}
-	}
-	for _, sc := range st.scans {
-		docs, err := tx.ScanDocs(sc.kind, sc.scan)
-		if err != nil {
-			return err
-		}
-		if !slices.Equal(versionsOf(docs), sc.found) {
-			return fmt.Errorf("%w: documents %s", storage.ErrConflict, sc.kind)
-		}
-	}
-	return nil
 }
 
 // apply checks what was read and carries the changes out. The State is closed.

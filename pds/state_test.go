@@ -51,34 +51,98 @@ func counter(t *testing.T, srv *pdstest.PDS, k pds.DocumentKey) (n int) {
 	return n
 }
 
+// Of many who change one document all get on.
 func TestStateUpdatesAreNotLost(t *testing.T) {
 	t.Parallel()
 	srv := pdstest.New(t)
+	const writers, times = 50, 10
 	var wg sync.WaitGroup
-	var mu sync.Mutex
-	done := 0
-	for range 8 {
+	for range writers {
 		wg.Go(func() {
-			for range 10 {
-				err := srv.Update(t.Context(), func(st *pds.State) error {
+			for range times {
+				if err := srv.Update(t.Context(), func(st *pds.State) error {
 					_, err := count(st, stateKey("", "total"))
 					return err
-				})
-				switch {
-				case err == nil:
-					mu.Lock()
-					done++
-					mu.Unlock()
-				case !errors.Is(err, storage.ErrConflict):
+				}); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	if n := counter(t, srv, stateKey("", "total")); n != done || n == 0 {
-		t.Errorf("counter %d after %d updates", n, done)
+	if n := counter(t, srv, stateKey("", "total")); n != writers*times {
+		t.Errorf("counter %d after %d updates", n, writers*times)
 	}
+}
+
+// Who has lost against somebody else is not overtaken a second time, however long
+// it takes.
+func TestStateUpdateIsNotOvertakenTwice(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t)
+	k := stateKey("", "total")
+	var others sync.WaitGroup
+	overtake := func() (running chan struct{}) {
+		running = make(chan struct{})
+		var once sync.Once
+		others.Go(func() {
+			ok(t, srv.Update(t.Context(), func(st *pds.State) error {
+				defer once.Do(func() { close(running) })
+				_, err := count(st, k)
+				return err
+			}))
+		})
+		return running
+	}
+	runs := 0
+	ok(t, srv.Update(t.Context(), func(st *pds.State) error {
+		runs++
+		if _, err := count(st, k); err != nil {
+			return err
+		}
+		for range 5 {
+			<-overtake()
+		}
+		if runs == 1 {
+			others.Wait()
+		}
+		return nil
+	}))
+	others.Wait()
+	if n := counter(t, srv, k); runs != 2 || n != 11 {
+		t.Errorf("%d runs, counter %d", runs, n)
+	}
+}
+
+// A function that panics while others wait for it holds nobody up.
+func TestStateUpdatePanicsInTurn(t *testing.T) {
+	t.Parallel()
+	srv := pdstest.New(t)
+	k := stateKey("", "total")
+	add := func() error {
+		return srv.Update(t.Context(), func(st *pds.State) error {
+			_, err := count(st, k)
+			return err
+		})
+	}
+	func() {
+		defer func() {
+			if got := recover(); got != "the second time" {
+				t.Errorf("recovered %v", got)
+			}
+		}()
+		runs := 0
+		_ = srv.Update(t.Context(), func(st *pds.State) error {
+			if runs++; runs == 2 {
+				panic("the second time")
+			}
+			if _, err := count(st, k); err != nil {
+				return err
+			}
+			return add()
+		})
+	}()
+	ok(t, add())
 }
 
 // What a function read, also by a scan, has not changed when its changes are

@@ -98,6 +98,25 @@ func contain(fn func() (bool, error)) (keep bool, err error) {
 	return fn()
 }
 
+// Enter waits for its turn in the lane of key, as Do does, and leaves it when the
+// function that it returns is called, once. Who enters a lane of the group while in
+// another one has to see to it that nobody does so the other way round.
+func (g *Group[K, V]) Enter(ctx context.Context, key K) (leave func(), err error) {
+	l, err := g.enter(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return func() { g.leave(l) }, nil
+}
+
+// Busy reports whether somebody is in the lane of key.
+func (g *Group[K, V]) Busy(key K) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	l := g.lanes[key]
+	return l != nil && l.busy
+}
+
 // enter returns the lane with the caller as its only worker.
 func (g *Group[K, V]) enter(ctx context.Context, key K) (*lane[K, V], error) {
 	g.mu.Lock()

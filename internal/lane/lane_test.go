@@ -143,3 +143,36 @@ func TestBounds(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+func TestEnter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := lane.New[string, struct{}](0, 100)
+		var order []int
+		leave, err := g.Enter(t.Context(), "a")
+		if err != nil || !g.Busy("a") || g.Busy("b") {
+			t.Fatalf("%v, busy %v %v", err, g.Busy("a"), g.Busy("b"))
+		}
+		for i := range 3 {
+			go func() {
+				leave, err := g.Enter(t.Context(), "a")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				order = append(order, i)
+				leave()
+			}()
+			synctest.Wait() // so that callers arrive in order
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := g.Enter(ctx, "a"); !errors.Is(err, context.Canceled) {
+			t.Errorf("after the end of the context: %v", err)
+		}
+		leave()
+		synctest.Wait()
+		if len(order) != 3 || order[0] != 0 || order[1] != 1 || order[2] != 2 || g.Busy("a") || g.Len() != 0 {
+			t.Errorf("order %v, busy %v, %d lanes", order, g.Busy("a"), g.Len())
+		}
+	})
+}
