@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -130,4 +131,30 @@ func TestWritesAtOnce(t *testing.T) {
 		return object{"$type": "com.atproto.repo.applyWrites#delete", "collection": messages, "rkey": ids[i]}
 	}))
 	same(t, w.owner.history(room, 100), nil)
+}
+
+// Many who speak at the same time in one private room are all heard, in one order.
+func TestCrowd(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	var crowd []*person
+	for i := range 10 {
+		crowd = append(crowd, w.join(fmt.Sprintf("person%d", i), w.PDS, member))
+	}
+	room := w.owner.room("Busy", true, crowd...)
+	const each = 10
+	var wg sync.WaitGroup
+	for _, p := range crowd {
+		wg.Go(func() {
+			for i := range each {
+				if _, err := p.say(room, fmt.Sprint(i), true); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(w.owner.history(room, 100)); n != each*len(crowd) {
+		t.Errorf("%d messages", n)
+	}
 }
