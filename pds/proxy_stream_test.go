@@ -2,13 +2,13 @@ package pds_test
 
 import (
 	"bufio"
-
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"slices"
 	"strings"
@@ -493,4 +493,68 @@ func TestProxySlowService(t *testing.T) {
 	}
 	close(*stop.Load())
 	wait()
+}
+
+// A query that net/http sends again by itself, on another connection than one that
+// broke, is not refused because its token has been seen.
+func TestProxyTokenOfABrokenConnection(t *testing.T) {
+	t.Parallel()
+	for _, http2 := range []bool{false, true} {
+		t.Run(fmt.Sprint("http2 ", http2), func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			seen, breaks, refuse := map[string]int{}, false, false
+			up := newService(t, func(w http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				defer mu.Unlock()
+				token := r.Header.Get("Authorization")
+				seen[token]++
+				switch {
+				case seen[token] > 1:
+					w.WriteHeader(http.StatusUnauthorized) // strict
+				case breaks:
+					breaks = false
+					panic(http.ErrAbortHandler)
+				case refuse:
+					w.WriteHeader(http.StatusBadRequest)
+				}
+			})
+			srv := pdstest.New(t, withAppView(up), func(c *pds.Config) {
+				c.Limits.ProxyRetries = 1 // of our own, if the connection is a new one
+				if http2 {
+					secure := httptest.NewUnstartedServer(up.Config.Handler)
+					secure.EnableHTTP2 = true
+					secure.StartTLS()
+					t.Cleanup(secure.Close)
+					c.AppView.URL, c.Transport = secure.URL, secure.Client().Transport
+				}
+			})
+			alice := srv.CreateAccount("alice")
+			call := func(wantStatus int, wantSent ...int) {
+				t.Helper()
+				before := up.count()
+				resp, err := http.DefaultClient.Do(proxyRequest(t.Context(), t, alice, "GET", nil))
+				ok(t, err)
+				_, err = io.Copy(io.Discard, resp.Body)
+				ok(t, err)
+				resp.Body.Close()
+				if sent := up.count() - before; resp.StatusCode != wantStatus || !slices.Contains(wantSent, sent) {
+					t.Errorf("%d after %d requests, want %d after %v", resp.StatusCode, sent, wantStatus, wantSent)
+				}
+			}
+			set := func(b, r bool) {
+				mu.Lock()
+				defer mu.Unlock()
+				breaks, refuse = b, r
+			}
+			call(200, 1)
+			if set(true, false); http2 {
+				call(502, 1) // a stream that broke is not sent again
+			} else {
+				call(200, 2, 3)
+			}
+			set(false, true)
+			call(400, 1)
+		})
+	}
 }

@@ -9,8 +9,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -95,24 +97,18 @@ func (s *Server) sendSlot(ctx context.Context, c *serviceCall, release func()) (
 		timer.Stop()
 		cancel(context.Canceled)
 	}
-	r, err := s.serviceRequest(ctx, c)
-	if err != nil {
-		stop()
-		return nil, err
-	}
 	var sent *sentBody
 	if c.body != nil {
 		sent = &sentBody{r: c.body, timer: timer, wait: limits.ProxyHeaderTime}
-		r.Body, r.ContentLength = io.NopCloser(sent), c.length
 	}
-	resp, err := s.cfg.Transport.RoundTrip(r)
+	resp, repeated, err := s.sendOnce(ctx, c, sent)
 	for try := 0; err != nil && try < limits.ProxyRetries && mayRetry(c, err); try++ {
 		sleep(ctx, retryPause)
-		if r, err = s.serviceRequest(ctx, c); err != nil { // the service may take a token once
-			stop()
-			return nil, err
-		}
-		resp, err = s.cfg.Transport.RoundTrip(r)
+		resp, repeated, err = s.sendOnce(ctx, c, sent)
+	}
+	if err == nil && repeated && resp.StatusCode >= 400 && resp.StatusCode < 500 && c.verb != http.MethodPost {
+		resp.Body.Close()
+		resp, _, err = s.sendOnce(ctx, c, sent)
 	}
 	refused := sent.detach()
 	timer.Stop()
@@ -125,7 +121,7 @@ func (s *Server) sendSlot(ctx context.Context, c *serviceCall, release func()) (
 		if errors.Is(cause, errUpstreamSlow) {
 			return nil, xrpc.NewError(http.StatusGatewayTimeout, "", "").WithCause(fmt.Errorf("%w: %w", cause, err))
 		}
-		return nil, errUpstreamUnreachable(err)
+		return nil, err
 	}
 	body := &answerBody{
 		r: resp.Body, ctx: ctx, timer: timer, idle: limits.ProxyIdle, left: limits.ProxyBytes,
@@ -141,6 +137,25 @@ func (s *Server) sendSlot(ctx context.Context, c *serviceCall, release func()) (
 		return nil, err
 	}
 	return resp, nil
+}
+
+// sendOnce sends a call with a token of its own, since a service may take a token
+// once. It reports whether the transport has sent it more than once nevertheless,
+// as net/http does with a query when a connection that was kept breaks: then a
+// refusal may be that of the token.
+func (s *Server) sendOnce(ctx context.Context, c *serviceCall, body *sentBody) (resp *http.Response, repeated bool, err error) {
+	var times atomic.Int64
+	r, err := s.serviceRequest(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { times.Add(1) }}), c)
+	if err != nil {
+		return nil, false, err
+	}
+	if body != nil {
+		r.Body, r.ContentLength = io.NopCloser(body), c.length
+	}
+	if resp, err = s.cfg.Transport.RoundTrip(r); err != nil {
+		err = errUpstreamUnreachable(err)
+	}
+	return resp, c.account != nil && times.Load() > 1, err
 }
 
 // retryPause is between two tries of a call.
