@@ -113,6 +113,10 @@ func TestAppPasswordsListAndRevoke(t *testing.T) {
 	}
 	_, err := refresh(t, srv, first.RefreshJwt)
 	wantError(t, err, 400, "ExpiredToken")
+	wantError(t, get(t, srv, "com.atproto.server.getSession", "Bearer "+first.AccessJwt, nil, nil), 400, "ExpiredToken")
+	newAppPassword(t, alice, "first", false) // another of the name changes nothing
+	wantError(t, get(t, srv, "com.atproto.server.getSession", "Bearer "+first.AccessJwt, nil, nil), 400, "ExpiredToken")
+	ok(t, get(t, srv, "com.atproto.server.getSession", "Bearer "+second.AccessJwt, nil, nil))
 	wantError(t, post(t, srv, createSession, "", map[string]any{
 		"identifier": alice.DID, "password": passwords["first"],
 	}, nil), 401, "AuthenticationRequired")
@@ -133,6 +137,7 @@ func TestSessionEndsWithAppPassword(t *testing.T) {
 	}))
 	_, err := refresh(t, srv, s.RefreshJwt)
 	wantError(t, err, 400, "ExpiredToken")
+	wantError(t, get(t, srv, "com.atproto.server.getSession", "Bearer "+s.AccessJwt, nil, nil), 400, "ExpiredToken")
 }
 
 func TestAppPasswordLimits(t *testing.T) {

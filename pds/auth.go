@@ -124,7 +124,8 @@ func (s *Server) IsAdminPassword(password string) bool {
 	return subtle.ConstantTimeCompare(want[:], got[:]) == 1 && s.HasAdminPassword()
 }
 
-// authenticateSession checks an access token and the account it is for.
+// authenticateSession checks an access token and the account it is for. That of
+// an app password ends with it, and with its session.
 //
 // Of the tokens that give less than a session, and of accounts that are taken
 // down, only the server's own methods get to know, whose rules look at that:
@@ -160,9 +161,16 @@ func (s *Server) authenticateSession(ctx context.Context, token, nsid string) (*
 	case outdated:
 		return nil, errTokenRevoked()
 	}
+	basis := claims.basis()
+	if kind == xrpc.KindAppPassword {
+		err := s.store.View(ctx, func(tx storage.Tx) error { return basis.sessionLasts(tx, account) })
+		if err != nil {
+			return nil, err
+		}
+	}
 	return &xrpc.Caller{
 		Account: account.DID, Actor: account.DID, Kind: kind, Scopes: []string{claims.Scope},
-		Detail: &credential{scope: claims.Scope, account: account, basis: claims.basis()},
+		Detail: &credential{scope: claims.Scope, account: account, basis: basis},
 	}, nil
 }
 
