@@ -22,6 +22,7 @@ func greet(w io.Writer, set *settings, made []string) {
 	}
 	fmt.Fprintf(w, `  address   %[1]s
   handles   NAME%[2]s, no invite code needed
+  accounts  %[1]s/account, to sign up and manage them in a browser
   mail      is not sent, but shown in this log
   admin     %[1]s/admin, the password is in %[3]s
   PLC       %[1]s is also the PLC directory of its accounts: name it to tools that resolve DIDs
