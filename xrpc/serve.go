@@ -29,8 +29,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if p := recover(); p != nil {
 			c.recovered(p)
 		}
-		c.log(start)
-		c.report(start)
+		took := s.now().Sub(start)
+		c.log(took)
+		c.report(took)
 		BoundDrain(w, r, s.cfg.BodyIdle)
 		if c.abort() {
 			panic(http.ErrAbortHandler) //nolint:forbidigo // how net/http is told to cut the connection
@@ -109,7 +110,7 @@ func (c *call) abort() bool {
 }
 
 // log writes the line of the request.
-func (c *call) log(start time.Time) {
+func (c *call) log(took time.Duration) {
 	level := slog.LevelInfo
 	status := c.rw.status
 	if c.err != nil {
@@ -130,7 +131,7 @@ func (c *call) log(start time.Time) {
 		slog.String("method", c.nsid),
 		slog.String("verb", c.req.Method),
 		slog.Int("status", status),
-		slog.Duration("took", c.server.now().Sub(start)),
+		slog.Duration("took", took),
 		slog.Int64("bytes", c.rw.bytes),
 		slog.String("ip", c.ip.String()),
 	)
@@ -154,11 +155,11 @@ func (c *call) log(start time.Time) {
 }
 
 // report tells whoever wants to know that the request has been answered.
-func (c *call) report(start time.Time) {
+func (c *call) report(took time.Duration) {
 	if c.server.cfg.OnServed == nil && c.traced == nil {
 		return
 	}
-	served := Served{Status: c.rw.status, Took: c.server.now().Sub(start)}
+	served := Served{Status: c.rw.status, Took: took}
 	if c.known {
 		served.Method = syntax.NSID(c.nsid)
 	}
