@@ -1,7 +1,7 @@
 package sqlite
 
 import (
-	"bytes"
+	"errors"
 
 	"github.com/pdskit/pdskit/storage"
 )
@@ -11,36 +11,31 @@ func (t *tx) Apply(c *storage.Commit) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
-	r, found, err := t.one("SELECT a.id, a.generation, a.version, a.key_id, g.head, g.recent, "+generationColumns+`
-		FROM accounts a LEFT JOIN generations g ON g.id = a.generation WHERE a.did = ?`, string(c.DID))
+	a, err := t.account(c.DID)
+	if errors.Is(err, storage.ErrNotFound) {
+		return storage.ErrConflict
+	}
 	if err != nil {
 		return err
 	}
-	if !found {
-		return storage.ErrConflict
-	}
-	a := scanAccountRef(r, c.DID)
-	t.memo = a
 	if a.version != c.AccountVersion || a.keyID != c.KeyID {
 		return storage.ErrConflict
 	}
-	var head []byte
+	var g *generation
+	head := ""
 	if a.generation != 0 {
-		head = r.bytes(4)
+		if g, err = t.published(a.generation); err != nil {
+			return err
+		}
+		head = g.head
 	}
-	if !bytes.Equal(head, cidBytes(c.Base)) {
+	if head != string(cidBytes(c.Base)) {
 		return storage.ErrConflict
 	}
 	if c.Generation != 0 {
 		return t.publish(c, a)
 	}
-	var g *generation
-	if a.generation != 0 {
-		g = scanGeneration(t, r, 6)
-		if g.recent, err = parseRecent(r.bytes(5)); err != nil {
-			return err
-		}
-	} else {
+	if g == nil {
 		id, err := t.insertGeneration(a.id, published)
 		if err != nil {
 			return err
@@ -50,12 +45,17 @@ func (t *tx) Apply(c *storage.Commit) error {
 			return err
 		}
 	}
+	t.w.forget(g.id) // until it is stored
 	g.owner = c.DID
 	if err := g.change(c); err != nil {
 		return err
 	}
 	a.recent, a.hasRecent = g.recent, true
-	return g.saveHead(&c.Head, published)
+	if err := g.saveHead(&c.Head, published); err != nil {
+		return err
+	}
+	t.w.remember(g)
+	return nil
 }
 
 // change applies the changes of a commit.
@@ -124,9 +124,12 @@ func (t *tx) setGeneration(a *accountRef, id int64) error {
 
 // saveHead writes the totals with a new head.
 func (g *generation) saveHead(h *storage.Head, state int) error {
+	w := g.t.w
+	w.encoded = appendRecent(w.encoded[:0], g.recent)
 	_, err := g.t.exec(`UPDATE generations SET state = ?, next = ?, records = ?, nodes = ?, bytes = ?, dups = ?, refs = ?,
 		max_rev = ?, ordered = ?, rev = ?, head = ?, data = ?, signed = ?, recent = ? WHERE id = ?`,
 		state, g.next, g.records, g.nodes, g.bytes, g.dups, g.refs,
-		g.maxRev, g.ordered, string(h.Rev), cidBytes(h.CID), cidBytes(h.Data), notNil(h.Commit), encodeRecent(g.recent), g.id)
+		g.maxRev, g.ordered, string(h.Rev), cidBytes(h.CID), cidBytes(h.Data), notNil(h.Commit), notNil(w.encoded), g.id)
+	g.head = string(cidBytes(h.CID))
 	return err
 }

@@ -16,6 +16,7 @@ const (
 	RecentStep  = recentStep
 
 	MaxCachedAccounts = maxCachedAccounts
+	MaxHot            = maxHot
 )
 
 // CachedAccounts is the number of accounts that a store remembers.
@@ -71,7 +72,7 @@ func RecentSize(cid, rev, data int) int {
 // RecodeRecent reads a list of nodes without rows and writes it anew.
 func RecodeRecent(b []byte) (nodes int, again []byte, err error) {
 	list, err := parseRecent(b)
-	return len(list), encodeRecent(list), err
+	return len(list), appendRecent(nil, list), err
 }
 
 // SchemaVersion is the version of the files that are made.

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -29,7 +30,9 @@ type generation struct {
 	maxRev  string
 	ordered bool
 
-	recent []recentNode // none while it is staged
+	// None of it while it is staged.
+	head   string // CID in binary form
+	recent []recentNode
 }
 
 const generationColumns = "g.id, g.account, g.next, g.records, g.nodes, g.bytes, g.dups, g.refs, g.max_rev, g.ordered"
@@ -43,6 +46,27 @@ func scanGeneration(t *tx, r *rows, i int) *generation {
 		maxRev: r.str(i + 8), ordered: r.bool(i + 9),
 	}
 }
+
+// published returns a published generation, remembered or read.
+func (t *tx) published(id int64) (*generation, error) {
+	if g, ok := t.w.hot[id]; ok {
+		g.t = t
+		return g, nil
+	}
+	r, found, err := t.one("SELECT "+generationColumns+", g.head, g.recent FROM generations g WHERE g.id = ?", id)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, t.fail(errNoGeneration)
+	}
+	g := scanGeneration(t, r, 0)
+	g.head = string(r.bytes(10))
+	g.recent, err = parseRecent(r.bytes(11))
+	return g, err
+}
+
+var errNoGeneration = errors.New("the generation of an account is missing")
 
 // save writes the totals.
 func (g *generation) save() error {

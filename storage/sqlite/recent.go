@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 
@@ -39,7 +40,7 @@ var (
 	errNoCID  = errors.New("sqlite: a node has no CID")
 )
 
-// parseRecent reads what encodeRecent wrote.
+// parseRecent reads what appendRecent wrote.
 func parseRecent(b []byte) ([]recentNode, error) {
 	var list []recentNode
 	for len(b) > 0 && b[0] != 0 {
@@ -60,21 +61,17 @@ func parseRecent(b []byte) ([]recentNode, error) {
 	return list, nil
 }
 
-// encodeRecent is the stored form: for each node three byte strings, each
+// appendRecent appends the stored form: for each node three byte strings, each
 // after its length, then zeros.
-func encodeRecent(list []recentNode) []byte {
-	size := 0
-	for i := range list {
-		size += list[i].size()
-	}
-	b := make([]byte, 0, size+recentStep)
+func appendRecent(b []byte, list []recentNode) []byte {
 	for i := range list {
 		for _, field := range [][]byte{list[i].cid, list[i].rev, list[i].data} {
 			b = binary.AppendUvarint(b, uint64(len(field)))
 			b = append(b, field...)
 		}
 	}
-	return b[:(len(b)+recentStep-1)/recentStep*recentStep]
+	padding := (recentStep - len(b)%recentStep) % recentStep
+	return append(b, make([]byte, padding)...)
 }
 
 // recentNodes returns the nodes without rows of the account's repository.
@@ -129,6 +126,7 @@ func (g *generation) addRecent(nodes []storage.Block, rev string, known map[stri
 			return errNoCID
 		}
 		if n, ok := g.newNode(b, rev, known); ok {
+			n.data = bytes.Clone(n.data) // it is kept
 			g.recent = append(g.recent, n)
 		}
 	}

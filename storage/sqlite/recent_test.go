@@ -57,6 +57,12 @@ func TestNodesOfAllAges(t *testing.T) {
 		}
 		records[c.Puts[0].CID] = c.Puts[0].Value
 		r.head = c.Head
+		if round%3 == 0 { // what is undone leaves nothing that is remembered
+			undone := errors.New("undone")
+			if err := update(s, func(tx storage.Tx) error { return errors.Join(tx.Apply(c), undone) }); !errors.Is(err, undone) || errors.Is(err, storage.ErrConflict) {
+				t.Fatal(err)
+			}
+		}
 		if err := update(s, func(tx storage.Tx) error { return tx.Apply(c) }); err != nil {
 			t.Fatal(err)
 		}
@@ -109,6 +115,49 @@ func checkBlocks(t *testing.T, s storage.Store, did syntax.DID, want map[cid.Cid
 		}
 		if len(seen) != len(want) {
 			t.Errorf("%d blocks are exported, want %d", len(seen), len(want))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// More repositories than the writer remembers, and references that are counted
+// beside their commits.
+func TestMoreRepositoriesThanAreRemembered(t *testing.T) {
+	s := newStore(t)
+	var repos []*typical
+	for i := range sqlite.MaxHot + 3 {
+		repos = append(repos, newTypical(t, s, i))
+	}
+	for round := range 3 {
+		for i, r := range repos {
+			c, _ := r.next()
+			blob := c.Puts[0].CID
+			c.Puts[0].Blobs = []cid.Cid{blob}
+			err := update(s, func(tx storage.Tx) error {
+				if err := tx.Apply(c); err != nil || i%50 != 0 {
+					return err
+				}
+				return tx.SetBlobRefs(r.did, "urn:x", []cid.Cid{blob})
+			})
+			if err != nil {
+				t.Fatalf("round %d, repository %d: %v", round, i, err)
+			}
+		}
+	}
+	err := s.View(context.Background(), func(tx storage.Tx) error {
+		for i, r := range repos {
+			u, err := tx.Usage(r.did)
+			if err != nil {
+				return err
+			}
+			// Each commit but the last removes five of its six nodes.
+			want := storage.Usage{Records: 3, RepoBlocks: 3 + 6 + 2 + 1, RepoBytes: u.RepoBytes, ReferencedBlobs: 3}
+			if u != want {
+				t.Errorf("repository %d: %+v, want %+v", i, u, want)
+			}
 		}
 		return nil
 	})

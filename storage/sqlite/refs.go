@@ -116,6 +116,7 @@ func (t *tx) countOther(account int64, c string, by int) error {
 	if _, err := t.exec("UPDATE accounts SET other_refs = other_refs + ? WHERE id = ?", by, account); err != nil {
 		return err
 	}
+	t.w.forgetAll()
 	_, err := t.exec(`UPDATE generations SET refs = refs - ? WHERE account = ? AND state <> 2
 		AND EXISTS (SELECT 1 FROM refs WHERE scope = generations.id AND cid = ?)`, by, account, c)
 	return err

@@ -148,11 +148,6 @@ type accountRef struct {
 	hasRecent bool
 }
 
-// scanAccountRef reads id, generation, version and key_id.
-func scanAccountRef(r *rows, did syntax.DID) *accountRef {
-	return &accountRef{did: did, id: r.int(0), generation: r.int(1), version: r.int(2), keyID: r.str(3)}
-}
-
 // account finds an account, or returns [storage.ErrNotFound]. The last one is
 // remembered, since the methods of a transaction mostly concern one account.
 func (t *tx) account(did syntax.DID) (*accountRef, error) {

@@ -102,11 +102,36 @@ type writer struct {
 
 	alone []*request // closures of a lost batch, each to run again alone
 
+	// hot are published generations as the open transaction has left them: only
+	// the writer changes them, so they need not be read again. Whatever is
+	// undone, or changes rows of generations elsewhere, forgets them.
+	hot     map[int64]*generation
+	encoded []byte // room for recent nodes
+
 	commits atomic.Int64
 }
 
+// maxHot is how many generations are remembered, at up to maxRecent bytes each.
+const maxHot = 256
+
+// remember keeps a generation that has been stored as it is.
+func (w *writer) remember(g *generation) {
+	for id := range w.hot {
+		if len(w.hot) < maxHot {
+			break
+		}
+		delete(w.hot, id) // any one
+	}
+	g.t = nil
+	w.hot[g.id] = g
+}
+
+func (w *writer) forget(id int64) { delete(w.hot, id) }
+
+func (w *writer) forgetAll() { clear(w.hot) }
+
 func newWriter(s *Store, c *conn, lastSeq int64) *writer {
-	return &writer{s: s, c: c, lastSeq: lastSeq, stopped: make(chan struct{})}
+	return &writer{s: s, c: c, lastSeq: lastSeq, hot: map[int64]*generation{}, stopped: make(chan struct{})}
 }
 
 func (w *writer) loop() {
@@ -239,6 +264,7 @@ func (w *writer) settle() {
 		w.batch = append(w.batch, r)
 		return
 	}
+	w.forgetAll()
 	if first {
 		_, _ = w.c.exec("ROLLBACK") // fails if SQLite has rolled back already
 		w.solo = false
@@ -264,6 +290,7 @@ func (w *writer) settle() {
 // lose gives up the open transaction and has its closures run again, each in
 // a transaction of its own.
 func (w *writer) lose() {
+	w.forgetAll()
 	_, _ = w.c.exec("ROLLBACK") // the same
 	w.lastSeq = w.seqAt
 	for _, r := range w.batch {
