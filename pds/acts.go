@@ -72,7 +72,8 @@ func actKey(account syntax.DID, number int64) string {
 
 // Acts lists what was done for an account by others, or what they tried. Acts
 // are remembered for Limits.ActAge, the newest Limits.ActEntries of each
-// account, and leave with it.
+// account, and leave with it; of what was refused not more than 60 in a minute for
+// each account, so that nobody can fill its log by trying.
 func (s *Server) Acts(ctx context.Context, account syntax.DID, q ActQuery) ([]Act, error) {
 	kind := docAct
 	if q.Refused {
@@ -167,8 +168,7 @@ func (a *Act) writesOf(ops []OpResult) {
 	}
 }
 
-// refusalLimit is how many refusals are remembered for one account in a time,
-// so that nobody can fill its log by trying.
+// refusalLimit is how many refusals are remembered for one account in a time.
 var refusalLimit = xrpc.Limit{Points: 60, Window: time.Minute}
 
 // noteActing is noteRefusal for a session as another account; other callers are
