@@ -27,7 +27,8 @@ const (
 type Topic struct {
 	// Name is any text of 1 to MaxTopicName bytes, unique in the store, such as
 	// "com.example.chat/room/3jui7kd54zh2y". Programs that share a store begin
-	// their names with an NSID of their own.
+	// their names with an NSID of their own. The name stands in the log when
+	// something fails, and in events: what nobody may know does not belong there.
 	Name string
 
 	// Owner, if not empty, is the account that the topic belongs to: topic and

@@ -36,8 +36,9 @@ type Delegation interface {
 	// Grant returns what actor may do for account, in the language of OAuth
 	// scopes, such as "repo:com.example.post?action=create blob:image/*"; nil
 	// means nothing. The actor may have its account anywhere. st is read-only.
-	// An error is answered as an internal error, and so is a panic; there is an
-	// answer within Limits.PolicyTime. Grant may be called concurrently.
+	// An error is answered as an internal error, and so is a panic; after
+	// Limits.PolicyTime nobody may act, and until Grant has returned it is not
+	// asked about the account again. Grant may be called concurrently.
 	Grant(ctx context.Context, st *State, account, actor syntax.DID) (*scope.Set, error)
 }
 

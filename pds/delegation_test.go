@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -243,9 +244,11 @@ func TestDelegationThatMisbehaves(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
 	mode := "panic"
+	var asked atomic.Int64
 	srv := pdstest.New(t, func(c *pds.Config) {
 		c.Limits.PolicyTime = 100 * time.Millisecond
 		c.Delegation = pds.DelegationFunc(func(context.Context, *pds.State, syntax.DID, syntax.DID) (*scope.Set, error) {
+			asked.Add(1)
 			switch mode {
 			case "panic":
 				panic("delegation")
@@ -266,7 +269,12 @@ func TestDelegationThatMisbehaves(t *testing.T) {
 	mode = "error"
 	wantError(t, try(), 500, "InternalServerError")
 	mode = "block"
-	wantError(t, try(), 503, "PolicyTimeout")
+	for range 20 {
+		wantError(t, try(), 503, "PolicyTimeout")
+	}
+	if n := asked.Load(); n != 3 {
+		t.Errorf("it was asked %d times, although it had not returned", n)
+	}
 	for _, bad := range []string{"", "nonsense", "com.atproto.repo"} {
 		func() {
 			defer func() {

@@ -29,9 +29,16 @@ type extensionCall struct {
 	returned func()
 }
 
+// overdue names calls about an account that have not returned in their time.
+type overdue struct {
+	what  string
+	about syntax.DID
+}
+
 // callExtension calls code of the embedder and returns its answer and its State,
 // closed. A panic is an error; one that takes too long gives errPolicyTime and
-// goes on alone.
+// goes on alone. Until it has returned it is not called again about the account,
+// so that calls which never return do not pile up.
 func callExtension[T any](ctx context.Context, s *Server, c extensionCall, fn func(context.Context, *State) (T, error)) (out T, st *State, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
@@ -43,6 +50,10 @@ func callExtension[T any](ctx context.Context, s *Server, c extensionCall, fn fu
 	type answer struct {
 		value T
 		err   error
+	}
+	late := overdue{c.what, c.about}
+	if _, stuck := s.overdue.Load(late); stuck {
+		return out, state, errPolicyTime()
 	}
 	done := make(chan answer, 1)
 	go func() {
@@ -56,6 +67,7 @@ func callExtension[T any](ctx context.Context, s *Server, c extensionCall, fn fu
 				c.returned()
 			}
 			done <- a
+			s.overdue.Delete(late)
 		}()
 		a.value, a.err = fn(ctx, state)
 	}()
@@ -67,6 +79,10 @@ func callExtension[T any](ctx context.Context, s *Server, c extensionCall, fn fu
 			return out, state, err
 		}
 		s.log.WarnContext(ctx, "a "+c.what+" took too long", "did", c.about, "limit", c.limit)
+		s.overdue.Store(late, true)
+		if len(done) > 0 { // it has returned in between
+			s.overdue.Delete(late)
+		}
 		return out, state, errPolicyTime()
 	}
 }

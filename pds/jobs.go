@@ -21,7 +21,8 @@ type Job struct {
 	Kind string
 
 	// Name tells the jobs of a kind apart: a job takes the place of the one
-	// with its kind and name. At most 512 bytes; empty: a random one.
+	// with its kind and name. At most 512 bytes; empty: a random one. It stands
+	// in the log, like the error that Run returns, when the job fails.
 	Name string
 
 	// Owner, if not empty, is the account that the job belongs to: it
