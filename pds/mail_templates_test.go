@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -99,6 +100,9 @@ func TestMailsOfMethods(t *testing.T) {
 			if !strings.Contains(m.HTML, want) {
 				t.Errorf("%s: the HTML has no %s:\n%s", m.Subject, want, m.HTML)
 			}
+		}
+		if regexp.MustCompile(`(^|[^-])color:#`).MatchString(m.HTML) {
+			t.Errorf("%s: text of a color of its own cannot be read on every ground:\n%s", m.Subject, m.HTML)
 		}
 		code := codeIn(m.Text)
 		if (code != "") != hasCode || !strings.Contains(m.HTML, code) {
