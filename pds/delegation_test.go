@@ -246,7 +246,7 @@ func TestDelegationThatMisbehaves(t *testing.T) {
 	mode := "panic"
 	var asked atomic.Int64
 	srv := pdstest.New(t, func(c *pds.Config) {
-		c.Limits.PolicyTime = 100 * time.Millisecond
+		c.Limits.PolicyTime = time.Second
 		c.Delegation = pds.DelegationFunc(func(context.Context, *pds.State, syntax.DID, syntax.DID) (*scope.Set, error) {
 			asked.Add(1)
 			switch mode {

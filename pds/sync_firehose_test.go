@@ -117,7 +117,7 @@ func TestFirehose100SlowAndFastSubscribers(t *testing.T) {
 	}
 	srv := pdstest.New(t, func(c *pds.Config) { c.Limits.RingBytes = 200 << 10 })
 	alice := srv.CreateAccount("alice")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	const end = "the end"
 	var wg sync.WaitGroup

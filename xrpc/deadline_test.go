@@ -54,7 +54,7 @@ func TestBodyThatNobodyReads(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 		fmt.Fprintf(conn, "%s\r\nHost: x\r\n\r\n", head)
 		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil {
@@ -68,7 +68,9 @@ func TestBodyThatNobodyReads(t *testing.T) {
 
 // TestSlowUpload: a client that never stands still but takes for ever is cut.
 func TestSlowUpload(t *testing.T) {
-	srv := serve(t, newServer(t, xrpc.Config{BodyIdle: 200 * time.Millisecond}, put("com.example.put")))
+	t.Parallel()
+	const idle = time.Second
+	srv := serve(t, newServer(t, xrpc.Config{BodyIdle: idle}, put("com.example.put")))
 	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -91,13 +93,13 @@ func TestSlowUpload(t *testing.T) {
 		}
 	}()
 	defer close(stop)
-	_ = conn.SetReadDeadline(began.Add(20 * time.Second))
+	_ = conn.SetReadDeadline(began.Add(30 * time.Second))
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	expect(t, res, 400, invalid("the request body could not be read to its end"))
-	if took := time.Since(began); took < 400*time.Millisecond {
+	if took := time.Since(began); took < 2*idle {
 		t.Errorf("cut after %v, before the average counts", took)
 	}
 }
@@ -105,7 +107,8 @@ func TestSlowUpload(t *testing.T) {
 // TestDeadlinesEnd: the deadlines of one request do not reach the next one on
 // the connection, nor the handler's own time.
 func TestDeadlinesEnd(t *testing.T) {
-	idle := 40 * time.Millisecond
+	t.Parallel()
+	idle := 200 * time.Millisecond
 	big := strings.Repeat("x", 1<<20)
 	srv := serve(t, newServer(t, xrpc.Config{BodyIdle: idle}, put("com.example.put"), bodyQuery(func() *xrpc.Body {
 		return &xrpc.Body{ContentType: "image/png", Length: int64(len(big)), Write: writes(big)}
