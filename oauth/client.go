@@ -51,7 +51,7 @@ func (s *Server) clientError(ctx context.Context, err error) error {
 	if !ok {
 		return err
 	}
-	s.cfg.Logger.DebugContext(ctx, "oauth: client refused", "error", err)
+	s.cfg.Logger.DebugContext(ctx, "oauth: a client was refused", "error", err)
 	e := &Error{Code: bad.Code, Description: bad.Description}
 	if e.Code == codeUnavailable {
 		e.Status = http.StatusServiceUnavailable

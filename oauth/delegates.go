@@ -71,7 +71,7 @@ func (v *visit) offered(si signIn, a Account) []present {
 	others, err := d.ActsFor(v.r.Context(), a.DID)
 	if err != nil {
 		// Nobody is kept from the own account by it.
-		v.cfg.Logger.ErrorContext(v.r.Context(), "oauth: accounts to act for", "did", a.DID, "error", err)
+		v.cfg.Logger.ErrorContext(v.r.Context(), "oauth: looking up whom an account acts for failed", "did", a.DID, "error", err)
 		return list
 	}
 	for _, other := range others[:min(len(others), MaxDelegated)] {

@@ -50,17 +50,17 @@ func (s *Server) managerPages(mux *http.ServeMux) {
 		mux.HandleFunc("GET "+apps, s.page(false, enteredActing((*visit).managerApps)))
 		mux.HandleFunc("POST "+apps, s.post(false, enteredActing((*visit).managerAppsPost), enteredActing((*visit).managerApps)))
 	}
-	if _, ok := s.cfg.Accounts.(EmailManager); ok {
+	if is[EmailManager](s.cfg.Accounts) {
 		get("/email", (*visit).managerEmail)
 		post("/email", (*visit).managerEmailPost, (*visit).managerEmail)
 		post("/email/request", (*visit).managerEmailRequest, (*visit).managerEmail)
 		post("/email/confirm", (*visit).managerEmailConfirm, (*visit).managerEmail)
 	}
-	if _, ok := s.cfg.Accounts.(HandleManager); ok {
+	if is[HandleManager](s.cfg.Accounts) {
 		get("/handle", (*visit).managerHandle)
 		post("/handle", (*visit).managerHandlePost, (*visit).managerHandle)
 	}
-	if _, ok := s.cfg.Accounts.(PasswordChanger); ok {
+	if is[PasswordChanger](s.cfg.Accounts) {
 		get("/password", (*visit).managerPassword)
 		post("/password", (*visit).managerPasswordPost, (*visit).managerPassword)
 	}
@@ -71,26 +71,26 @@ func (s *Server) managerPages(mux *http.ServeMux) {
 		post("/factors/remove", (*visit).managerFactorRemove, (*visit).managerFactors)
 		post("/factors/recovery", (*visit).managerRecovery, (*visit).managerFactors)
 	}
-	if _, ok := s.cfg.Accounts.(AppPasswordManager); ok {
+	if is[AppPasswordManager](s.cfg.Accounts) {
 		get("/app-passwords", (*visit).managerAppPasswords)
 		post("/app-passwords", (*visit).managerAppPasswordsPost, (*visit).managerAppPasswords)
 		post("/app-passwords/revoke", (*visit).managerAppPasswordRevoke, (*visit).managerAppPasswords)
-		if _, ok := s.cfg.Accounts.(LegacySessions); ok {
+		if is[LegacySessions](s.cfg.Accounts) {
 			post("/app-passwords/session", (*visit).managerLegacyEnd, (*visit).managerAppPasswords)
 		}
 	}
-	if _, ok := s.cfg.Accounts.(Exporter); ok {
+	if is[Exporter](s.cfg.Accounts) {
 		get("/export", (*visit).managerExport)
 		mux.HandleFunc("GET "+base+"/export/{code}", s.download)
 	}
-	if _, ok := s.cfg.Accounts.(Deactivator); ok {
+	if is[Deactivator](s.cfg.Accounts) {
 		get("/deactivate", (*visit).managerDeactivate)
 		post("/deactivate", (*visit).managerDeactivatePost, (*visit).managerDeactivate)
 	}
-	if _, ok := s.cfg.Accounts.(Reactivations); ok {
+	if is[Reactivations](s.cfg.Accounts) {
 		post("/reactivate", (*visit).managerReactivate, (*visit).managerHome)
 	}
-	if _, ok := s.cfg.Accounts.(Deleter); ok {
+	if is[Deleter](s.cfg.Accounts) {
 		get("/delete", (*visit).managerDelete)
 		post("/delete", (*visit).managerDeletePost, (*visit).managerDelete)
 		post("/delete/request", (*visit).managerDeleteRequest, (*visit).managerDelete)
@@ -310,6 +310,7 @@ func (v *visit) manager(here string) ui.Manager {
 	return m
 }
 
+// is reports whether v is a T.
 func is[T any](v any) bool {
 	_, ok := v.(T)
 	return ok

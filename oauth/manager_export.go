@@ -69,7 +69,7 @@ func (v *visit) sendExport() error {
 		if _, err := io.Copy(v.w, body); err != nil {
 			// The status is sent. What was promised is cut off, so that the
 			// browser does not take a part for the whole.
-			v.cfg.Logger.ErrorContext(ctx, "oauth: export", "error", err)
+			v.cfg.Logger.ErrorContext(ctx, "oauth: an export was cut off", "error", err)
 			panic(http.ErrAbortHandler) //nolint:forbidigo // how net/http is told to cut the connection
 		}
 		return nil

@@ -75,7 +75,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		if page.status >= http.StatusInternalServerError {
 			level = slog.LevelError
 		}
-		s.cfg.Logger.Log(r.Context(), level, "oauth: page", "path", r.URL.Path, "status", page.status, "error", page.cause)
+		s.cfg.Logger.Log(r.Context(), level, "oauth: a page answers with an error", "path", r.URL.Path, "status", page.status, "error", page.cause)
 	}
 	code := page.code
 	if code == "" {
@@ -130,7 +130,7 @@ func pageCode(e *Error) string {
 // render lets the UI answer.
 func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, p ui.Page) {
 	if err := s.cfg.UI.Render(w, r, status, p); err != nil {
-		s.cfg.Logger.ErrorContext(r.Context(), "oauth: render", "page", p.Name(), "error", err)
+		s.cfg.Logger.ErrorContext(r.Context(), "oauth: rendering a page failed", "page", p.Name(), "error", err)
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 	}
 }

@@ -30,13 +30,13 @@ func (s *Server) pages(mux *http.ServeMux) {
 		get("step", (*visit).stepPage)
 		post("step", (*visit).stepPost, (*visit).stepPage)
 		post("locale", (*visit).localePost, nil)
-		if _, ok := s.cfg.Accounts.(PasswordResets); ok {
+		if is[PasswordResets](s.cfg.Accounts) {
 			get("reset", (*visit).resetPage)
 			post("reset", (*visit).resetPost, (*visit).resetPage)
 			get("reset-password", (*visit).resetPasswordPage)
 			post("reset-password", (*visit).resetPasswordPost, (*visit).resetPasswordPage)
 		}
-		if _, ok := s.cfg.Accounts.(SignUps); ok {
+		if s.hasSignUp() {
 			get("sign-up", (*visit).signUpPage)
 			post("sign-up", (*visit).signUpPost, (*visit).signUpPage)
 			mux.HandleFunc("GET "+base+"/handle", s.handleCheck)
@@ -48,7 +48,7 @@ func (s *Server) pages(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+pathAuthorize+"/consent", s.page(true, (*visit).consentPage))
 	mux.HandleFunc("POST "+pathAuthorize+"/consent", s.post(true, (*visit).consentPost, (*visit).consentPage))
 	mux.HandleFunc("POST "+pathAuthorize+"/deny", s.post(true, (*visit).denyPost, (*visit).authorize))
-	if _, ok := s.cfg.Accounts.(Reactivations); ok {
+	if is[Reactivations](s.cfg.Accounts) {
 		mux.HandleFunc("GET "+pathAuthorize+"/reactivate", s.page(true, (*visit).reactivatePage))
 		mux.HandleFunc("POST "+pathAuthorize+"/reactivate", s.post(true, (*visit).reactivatePost, (*visit).reactivatePage))
 	}

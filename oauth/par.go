@@ -235,10 +235,7 @@ func (s *Server) readScope(ctx context.Context, c *caller, text string) (string,
 }
 
 // hasSignUp reports whether people can make accounts.
-func (s *Server) hasSignUp() bool {
-	_, ok := s.cfg.Accounts.(SignUps)
-	return ok
-}
+func (s *Server) hasSignUp() bool { return is[SignUps](s.cfg.Accounts) }
 
 // isSHA256 reports whether a text is a SHA-256 in base64url.
 func isSHA256(text string) bool {

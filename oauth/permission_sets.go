@@ -179,7 +179,7 @@ func (p *permissionSets) find(ctx context.Context, nsid syntax.NSID) (*scope.Per
 		set, err = scope.DecodePermissionSet(nsid, lexicon)
 	}
 	if err != nil {
-		p.s.cfg.Logger.InfoContext(ctx, "oauth: permission set", "nsid", nsid, "error", err)
+		p.s.cfg.Logger.InfoContext(ctx, "oauth: a permission set was not found", "nsid", nsid, "error", err)
 		p.noteFailure(nsid)
 		return nil, fmt.Errorf("%w: %w", errNoSet, err)
 	}

@@ -36,7 +36,7 @@ func (v *Verifier) Protect(next http.Handler, log *slog.Logger) http.Handler {
 		case err == nil:
 			refusal = &Error{Status: http.StatusUnauthorized, Code: "AuthMissing", Description: "an access token is required"}
 		case !ok:
-			log.ErrorContext(r.Context(), "oauth: access token", "path", r.URL.Path, "error", err)
+			log.ErrorContext(r.Context(), "oauth: an access token could not be checked", "path", r.URL.Path, "error", err)
 			refusal = &Error{Status: http.StatusInternalServerError, Code: codeServerError, Description: "the server has failed"}
 		}
 		writeJSON(w, refusal.status(), map[string]string{"error": refusal.Code, "message": refusal.Description})

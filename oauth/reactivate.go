@@ -19,7 +19,7 @@ func (v *visit) reactivatePage() error {
 }
 
 func (v *visit) showReactivate(a Account) error {
-	if _, ok := v.cfg.Accounts.(Reactivations); !ok {
+	if !is[Reactivations](v.cfg.Accounts) {
 		return errAccountRefused
 	}
 	return v.show(http.StatusOK, &ui.ReactivatePage{

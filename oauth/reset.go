@@ -37,7 +37,7 @@ func (v *visit) resetPost() error {
 	v.pad(start, padSignIn)
 	if err != nil {
 		// To show it would tell that there is somebody to send mail to.
-		v.cfg.Logger.ErrorContext(ctx, "oauth: password reset", "error", err)
+		v.cfg.Logger.ErrorContext(ctx, "oauth: requesting a password reset failed", "error", err)
 	}
 	return v.goTo(v.url("reset-password", fieldNotice, ui.NoticeResetSent))
 }

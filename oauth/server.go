@@ -145,7 +145,7 @@ func (s *Server) hook(ctx context.Context, e Event) error {
 // tell tells the embedder of an event that cannot be refused.
 func (s *Server) tell(ctx context.Context, e Event) {
 	if err := s.hook(ctx, e); err != nil {
-		s.cfg.Logger.WarnContext(ctx, "oauth: hook", "event", e.Kind, "error", err)
+		s.cfg.Logger.WarnContext(ctx, "oauth: the hook failed", "event", e.Kind, "error", err)
 	}
 }
 
@@ -157,7 +157,7 @@ func (s *Server) limited(ctx context.Context, bucket, key string, rate Rate) tim
 	}
 	wait, err := s.cfg.Limiter.Take(ctx, bucket, key, rate)
 	if err != nil {
-		s.cfg.Logger.WarnContext(ctx, "oauth: limiter", "error", err)
+		s.cfg.Logger.WarnContext(ctx, "oauth: the rate limiter failed", "error", err)
 		return 0
 	}
 	return wait

@@ -38,7 +38,7 @@ func (v *visit) newSignInPage() *ui.SignInPage {
 	} else if did := v.value(ui.FieldAccount); page.Identifier == "" && did != "" {
 		page.Identifier = v.handleOf(syntax.DID(did))
 	}
-	if _, ok := v.cfg.Accounts.(PasswordResets); ok {
+	if is[PasswordResets](v.cfg.Accounts) {
 		page.Forgot = v.link("reset")
 	}
 	if sign := v.signUps(); sign != nil {

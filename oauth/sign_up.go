@@ -246,7 +246,7 @@ func (s *Server) handleCheck(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, ErrHandleInvalid):
 		problem(http.StatusOK, ui.ProblemHandleInvalid)
 	default:
-		s.cfg.Logger.ErrorContext(r.Context(), "oauth: handle check", "error", err)
+		s.cfg.Logger.ErrorContext(r.Context(), "oauth: a handle could not be checked", "error", err)
 		problem(http.StatusInternalServerError, ui.ProblemBusy)
 	}
 }
