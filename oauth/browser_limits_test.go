@@ -55,6 +55,20 @@ func TestDevicesLast(t *testing.T) {
 	}
 }
 
+// A browser keeps its session cookie while it says the same of itself, in whatever
+// encoding.
+func TestDevicesOfAnyName(t *testing.T) {
+	for _, agent := range []string{"Test/1.0", "\xff\xfe", strings.Repeat("x", 255) + "é"} {
+		b := newSite(t).newBrowser(t)
+		b.agent = agent
+		b.visit("/account")
+		before := b.cookie("__Host-ses")
+		if b.visit("/account"); b.cookie("__Host-ses") != before {
+			t.Errorf("%q: the session cookie was replaced at the next request", agent)
+		}
+	}
+}
+
 // A browser remembers twenty sign-ins. The next takes the place of the oldest.
 func TestAccountsOfADevice(t *testing.T) {
 	s := newSite(t)

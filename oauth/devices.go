@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/pdskit/pdskit/storage"
@@ -102,7 +103,8 @@ func (d *deviceDoc) rotate(secret, ip, userAgent string, now time.Time) {
 // deviceOrigin is what a device remembers of where it was.
 func deviceOrigin(ctx context.Context) (ip, userAgent string) {
 	o := originOf(ctx)
-	return ipText(o.IP), cut(o.UserAgent, maxUserAgent)
+	// What is compared with it has been JSON in between.
+	return ipText(o.IP), strings.ToValidUTF8(cut(o.UserAgent, maxUserAgent), "?")
 }
 
 // ipText returns an address as text, empty if there is none.
