@@ -65,6 +65,10 @@ var (
 	// anew.
 	ErrConflict = errors.New("storage: conflict")
 
+	// ErrFull says that there is no room on the disk, and that nothing happened.
+	// Reading goes on, and writing by itself as soon as there is room.
+	ErrFull = errors.New("storage: no room on the disk")
+
 	// ErrClosed is returned by every method of a closed store.
 	ErrClosed = errors.New("storage: store is closed")
 )
@@ -83,7 +87,7 @@ type Store interface {
 	// more than once, see the package comment.
 	//
 	// An error of fn comes back unchanged and nothing of fn remains. An error
-	// that matches [ErrConflict] means that nothing happened. Any other error
+	// that matches [ErrConflict] or [ErrFull] means that nothing happened. Any other error
 	// means that the fate of the transaction is unknown: the caller must read
 	// again before it does anything else. Cancelling ctx takes effect only
 	// until fn has started, with ctx's error; after that Update returns when

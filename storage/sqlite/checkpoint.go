@@ -172,14 +172,12 @@ func (k *checkpointer) report(err error) {
 	if err == nil {
 		return
 	}
-	if e, ok := errors.AsType[*modernc.Error](err); ok {
-		switch e.Code() & 0xff {
-		case codeBusy, codeLocked:
-			return
-		case codeFull:
-			k.s.log.Warn("checkpoint: the disk is full", "path", k.s.path, "error", err)
-			return
-		}
+	if e, ok := errors.AsType[*modernc.Error](err); ok && (e.Code()&0xff == codeBusy || e.Code()&0xff == codeLocked) {
+		return
+	}
+	if full, _ := outOfRoom(err); full {
+		k.s.log.Warn("checkpoint: no room on the disk", "path", k.s.path, "error", err)
+		return
 	}
 	_ = k.s.poison(fmt.Errorf("checkpoint: %w", err)) // it is in the log, and every call returns it from now on
 }

@@ -13,9 +13,13 @@
 // savepoint for each closure, one fsync, and then every Update returns. An
 // Update alone pays one fsync; sixteen at once share it.
 //
-// If a COMMIT or an fsync fails, nobody can say what is on the disk. The store
-// is then poisoned: every method returns an error matching [ErrPoisoned] until
-// the file is closed and opened again, which reads what is really there.
+// A commit for which the disk has no room fails with [storage.ErrFull]. Nothing of
+// it remains, reading goes on, and writing as soon as there is room.
+//
+// If a COMMIT or an fsync fails for another reason, nobody can say what is on the
+// disk. The store is then poisoned: every method returns an error matching
+// [ErrPoisoned] until the file is closed and opened again, which reads what is
+// really there.
 //
 // # Ownership
 //

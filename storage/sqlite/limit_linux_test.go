@@ -2,67 +2,143 @@ package sqlite_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"regexp"
-	"strconv"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/pdskit/pdskit/storage"
 	"github.com/pdskit/pdskit/storage/sqlite"
 )
 
-// A write that the system refuses gives an error, and what was acknowledged
-// before is there after opening again.
+// When the system takes no more bytes, writes fail and nothing of them remains,
+// also after a crash; reading goes on; and so does writing when there is room
+// again. Here files may not grow beyond a limit.
 func TestFileSizeLimit(t *testing.T) {
 	if dir := os.Getenv("SQLITE_TEST_LIMIT_DIR"); dir != "" {
-		writeToTheLimit(t, dir)
+		writeToTheLimit(t, dir, os.Getenv("SQLITE_TEST_LIMIT_RAISE") != "")
 		return
 	}
-	dir := t.TempDir()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestFileSizeLimit$", "-test.v")
-	cmd.Env = append(os.Environ(), "SQLITE_TEST_LIMIT_DIR="+dir)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
+	for _, raise := range []string{"", "1"} {
+		t.Run("raised="+raise, func(t *testing.T) {
+			dir := t.TempDir()
+			cmd := exec.Command(os.Args[0], "-test.run=^TestFileSizeLimit$", "-test.v")
+			cmd.Env = append(os.Environ(), "SQLITE_TEST_LIMIT_DIR="+dir, "SQLITE_TEST_LIMIT_RAISE="+raise)
+			out, err := cmd.CombinedOutput()
+			if err != nil || bytes.Contains(out, []byte("--- SKIP")) {
+				t.Fatalf("%v: %s", err, out)
+			}
+			var acked []string
+			for line := range strings.Lines(string(out)) {
+				if key, ok := strings.CutPrefix(line, "acknowledged "); ok {
+					acked = append(acked, strings.TrimSpace(key))
+				}
+			}
+			// The child has not closed the store: what it leaves is what a crash does.
+			s, err := sqlite.Open(filepath.Join(dir, "pds.db"), sqlite.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			if len(acked) < 20 {
+				t.Fatalf("%d writes: %s", len(acked), out)
+			}
+			wantKeys(t, s, acked)
+		})
 	}
-	m := regexp.MustCompile(`acknowledged=(\d+)`).FindSubmatch(out)
-	if m == nil {
-		t.Fatalf("the child says %s", out)
-	}
-	acked, _ := strconv.Atoi(string(m[1]))
-	if acked == 0 || bytes.Contains(out, []byte("--- SKIP")) {
-		t.Fatalf("the child says %s", out)
-	}
-	wantPrefix(t, filepath.Join(dir, "pds.db"), acked)
 }
 
-func writeToTheLimit(t *testing.T, dir string) {
+// wantKeys checks that there are these documents and no others.
+func wantKeys(t *testing.T, s *sqlite.Store, want []string) {
+	t.Helper()
+	var got []string
+	err := s.View(context.Background(), func(tx storage.Tx) error {
+		list, err := tx.ScanDocs("test", storage.Scan{Limit: 100_000})
+		for _, d := range list {
+			got = append(got, d.Key)
+		}
+		return err
+	})
+	want = slices.Sorted(slices.Values(want))
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%d documents are there and %d writes were acknowledged (%v)", len(got), len(want), err)
+	}
+}
+
+func writeToTheLimit(t *testing.T, dir string, raise bool) {
 	signal.Ignore(syscall.SIGXFSZ)
 	s, err := sqlite.Open(filepath.Join(dir, "pds.db"), sqlite.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	limit := syscall.Rlimit{Cur: 2 << 20, Max: 2 << 20}
+	limit := syscall.Rlimit{}
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	limit.Cur = 2 << 20
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	value := strings.Repeat("x", 20_000)
-	n := 0
-	for ; err == nil && n < 10_000; n++ {
-		err = update(s, func(tx storage.Tx) error { return put(tx, fmt.Sprintf("%04d", n), value) })
+	var (
+		mu    sync.Mutex // guards following
+		acked []string
+	)
+	write := func(key string, size int) error {
+		err := update(s, func(tx storage.Tx) error { return put(tx, key, strings.Repeat("x", size)) })
+		if err == nil {
+			mu.Lock()
+			defer mu.Unlock()
+			acked = append(acked, key)
+		}
+		return err
 	}
-	if err == nil {
-		t.Fatal("there is no limit")
+	// Several write at a time, so that commits are shared, and go on when they
+	// are refused, with what might just fit in.
+	var writers sync.WaitGroup
+	for w := range 4 {
+		writers.Go(func() {
+			refused := 0
+			for i := 0; refused < 50; i++ {
+				err := write(fmt.Sprintf("%d-%05d", w, i), 20_000>>(i%8))
+				if err != nil && !errors.Is(err, storage.ErrFull) {
+					t.Errorf("a write failed with %v", err)
+					return
+				}
+				if err != nil {
+					refused++
+				}
+			}
+		})
 	}
-	if !errors.Is(err, sqlite.ErrPoisoned) {
-		t.Logf("not poisoned: %v", err)
+	writers.Wait()
+	wantKeys(t, s, acked)
+	if raise {
+		limit.Cur = limit.Max
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+			t.Fatal(err)
+		}
+		deadline := time.Now().Add(30 * time.Second)
+		for err = storage.ErrFull; errors.Is(err, storage.ErrFull) && time.Now().Before(deadline); {
+			err = write("again", 100_000)
+		}
+		for i := 0; err == nil && i < 200; i++ {
+			err = write(fmt.Sprintf("later-%05d", i), 20_000)
+		}
+		if err != nil {
+			t.Fatalf("when there is room again: %v", err)
+		}
+		wantKeys(t, s, acked)
 	}
-	fmt.Printf("acknowledged=%d\n", n-1)
+	for _, key := range acked {
+		fmt.Println("acknowledged", key)
+	}
 }

@@ -27,7 +27,7 @@ const (
 )
 
 // ErrPoisoned matches the error of every method after a COMMIT or an fsync
-// failed. Close the store and open it again.
+// failed for another reason than a full disk. Close the store and open it again.
 var ErrPoisoned = errors.New("sqlite: a commit failed and its fate is unknown until the store is reopened")
 
 // Options are the options of a Store. The zero value is ready to use.
@@ -63,6 +63,7 @@ type Store struct {
 	expired, collected atomic.Int64 // documents and rows that Maintain has removed
 
 	failure  atomic.Pointer[error] // why the store is poisoned
+	full     atomic.Pointer[error] // why there is no writing for the moment
 	accounts accountCache
 	watchers watchers
 	check    *checkpointer
@@ -229,6 +230,17 @@ func (s *Store) usable() error {
 	default:
 	}
 	if p := s.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// writable returns why no transaction can begin that writes, if so.
+func (s *Store) writable() error {
+	if err := s.usable(); err != nil {
+		return err
+	}
+	if p := s.full.Load(); p != nil {
 		return *p
 	}
 	return nil

@@ -46,7 +46,7 @@ func (s *Store) Update(ctx context.Context, fn func(storage.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := s.usable(); err != nil {
+	if err := s.writable(); err != nil {
 		return err
 	}
 	r := &request{fn: fn, done: make(chan struct{})}
@@ -107,6 +107,8 @@ type writer struct {
 	// undone, or changes rows of generations elsewhere, forgets them.
 	hot     map[int64]*generation
 	encoded []byte // room for recent nodes
+
+	retry <-chan time.Time // while there is no room: when to look again
 
 	commits atomic.Int64
 }
@@ -180,6 +182,10 @@ func (w *writer) take() *request {
 				return r
 			}
 		case <-w.s.check.ready:
+		case <-w.retry:
+			if w.makeRoom() {
+				w.s.log.Info("there is room on the disk again", "path", w.s.path)
+			}
 		case <-w.s.quit:
 			return nil
 		}
@@ -189,7 +195,7 @@ func (w *writer) take() *request {
 // start runs a closure in the open batch, or in a new one. The first closure
 // of a batch needs no savepoint: if it fails, the transaction is rolled back.
 func (w *writer) start(r *request) {
-	err := w.s.usable()
+	err := w.s.writable()
 	if errors.Is(err, storage.ErrClosed) {
 		err = nil // what was claimed before Close runs
 	}
@@ -250,6 +256,7 @@ func (w *writer) settle() {
 	if r.err == nil && t.err != nil {
 		r.err = t.err // the closure ignored a failure of the store
 	}
+	r.err = fullError(r.err)
 	if r.err == nil {
 		if !first {
 			if _, err := w.c.exec("RELEASE closure"); err != nil {
@@ -304,8 +311,7 @@ func (w *writer) lose() {
 func (w *writer) commit() {
 	_, err := w.c.exec("COMMIT")
 	if err != nil {
-		err = w.s.poison(err)
-		_, _ = w.c.exec("ROLLBACK") // the same
+		err = w.commitFailed(err)
 		for _, r := range w.batch {
 			r.err = err
 		}
