@@ -96,8 +96,7 @@ func (s *Server) storeBlob(ctx context.Context, owner syntax.DID, by cause, up *
 			"Operation timed out, please try again.").WithCause(err)
 	}
 	if isDiskFull(err) {
-		return storage.Blob{}, xrpc.NewError(http.StatusInsufficientStorage, "InsufficientStorage",
-			"The server has no room for it").WithCause(err)
+		return storage.Blob{}, errNoRoom(err)
 	}
 	if err != nil {
 		return storage.Blob{}, err
@@ -133,7 +132,8 @@ func (s *Server) storeBlob(ctx context.Context, owner syntax.DID, by cause, up *
 			return put(ctx, state)
 		})
 	}
-	if known := err == nil || !began || isRefusal(err); known && (err != nil || stored.Key != b.Key) {
+	known := err == nil || !began || isRefusal(err) || errors.Is(err, storage.ErrFull)
+	if known && (err != nil || stored.Key != b.Key) {
 		// If the fate of the metadata is not known, it may name these bytes;
 		// if it does not, the search for orphans finds them.
 		if err := s.blobs.Delete(context.WithoutCancel(ctx), b.Key); err != nil {
@@ -141,6 +141,19 @@ func (s *Server) storeBlob(ctx context.Context, owner syntax.DID, by cause, up *
 		}
 	}
 	return stored, err
+}
+
+// errNoRoom is for what the disk has no room for, and of which nothing remains.
+func errNoRoom(cause error) error {
+	return xrpc.NewError(http.StatusInsufficientStorage, "InsufficientStorage", "The server has no room for it").WithCause(cause)
+}
+
+// explain names errors of the store that clients get.
+func explain(err error) error {
+	if errors.Is(err, storage.ErrFull) {
+		return errNoRoom(err)
+	}
+	return err
 }
 
 // isDiskFull reports whether the system had no room for a file.

@@ -166,6 +166,7 @@ func (s *Server) newXRPC() (*xrpc.Server, error) {
 		Renew:          s.renew,
 		Challenge:      s.challenge(),
 		Fallback:       s.proxy,
+		Explain:        explain,
 		ValidateOutput: cfg.ValidateOutput,
 		Clock:          s.clock.Now,
 		OnServed:       cfg.OnServed,

@@ -223,6 +223,25 @@ func TestWriteFailures(t *testing.T) {
 	}
 }
 
+// A write for which the disk has no room says so, and changes nothing.
+func TestWriteWithoutRoom(t *testing.T) {
+	t.Parallel()
+	var store *brokenStore
+	srv := pdstest.New(t, withBrokenStore(t, &store), quiet)
+	alice := srv.CreateAccount("alice")
+	note(t, alice, "b", "before")
+	unchanged(t, alice, func() {
+		store.set(func(s *brokenStore) { s.before = fmt.Errorf("%w: secret", storage.ErrFull) })
+		defer store.mend()
+		for nsid, in := range eachWrite() {
+			_, err := write(t, alice, nsid, in)
+			wantError(t, err, 507, "InsufficientStorage")
+		}
+	})
+	note(t, alice, "c", "after")
+	consistent(t, alice)
+}
+
 // quiet drops the log of failures that a test wants.
 func quiet(c *pds.Config) { c.Logger = nil }
 
@@ -463,6 +482,12 @@ func TestUploadFailures(t *testing.T) {
 	store.set(func(s *brokenStore) { s.before = errDisk })
 	_, err := upload(t, alice, "text/plain", []byte("x"))
 	wantError(t, err, 500, "InternalServerError")
+	if n := files(t, srv); n != 0 {
+		t.Errorf("%d files", n)
+	}
+	store.set(func(s *brokenStore) { s.in = func(string) error { return storage.ErrFull } })
+	_, err = upload(t, alice, "text/plain", []byte("x"))
+	wantError(t, err, 507, "InsufficientStorage")
 	if n := files(t, srv); n != 0 {
 		t.Errorf("%d files", n)
 	}

@@ -77,6 +77,9 @@ func (c *call) serve() error {
 
 // fail answers with an error, if that is still possible.
 func (c *call) fail(err error) {
+	if _, known := asError(err); !known && c.server.cfg.Explain != nil {
+		err = c.server.cfg.Explain(err)
+	}
 	c.err = err
 	if c.rw.status == 0 {
 		WriteError(c.rw, c.req, err)

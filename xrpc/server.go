@@ -72,6 +72,11 @@ type Config struct {
 	// cut. nil: they are answered with 501.
 	Fallback func(w http.ResponseWriter, r *http.Request) error
 
+	// Explain, if set, may turn what would be answered as InternalServerError into
+	// an [Error] to be sent and logged in its place. What it returns as it is, is
+	// answered so.
+	Explain func(err error) error
+
 	// MaxJSONBody, MaxTextBody and MaxUploadBody limit inputs of methods
 	// that set no limit of their own, in bytes: JSON, text, and the rest.
 	// 0: [DefaultMaxJSONBody], [DefaultMaxTextBody], [DefaultMaxUploadBody].

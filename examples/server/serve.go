@@ -130,8 +130,8 @@ func serve(ctx context.Context, set *settings, warnings []string, stderr io.Writ
 // storeCheck is how often watchStore looks.
 const storeCheck = time.Second
 
-// watchStore ends the server when the store can only be reopened, after a full
-// disk, for one: whatever supervises the process then starts it again.
+// watchStore ends the server when the store can only be reopened, after an fsync
+// that failed: whatever supervises the process then starts it again.
 func watchStore(ctx context.Context, store storage.Store, stop context.CancelCauseFunc) {
 	tick := time.NewTicker(storeCheck)
 	defer tick.Stop()

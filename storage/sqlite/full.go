@@ -65,6 +65,7 @@ func (w *writer) commitFailed(cause error) error {
 	case w.s.failure.Load() != nil:
 		return *w.s.failure.Load()
 	case room:
+		w.s.log.Warn("no room on the disk for a commit", "path", w.s.path, "err", cause)
 		return err
 	}
 	w.s.log.Error("no room on the disk: nothing can be written until there is", "path", w.s.path, "error", cause)
