@@ -69,7 +69,7 @@ func (s *Server) authenticate(r *http.Request) (*xrpc.Caller, error) {
 	nsid := xrpc.MethodFrom(ctx)
 	switch scheme {
 	case "basic":
-		return s.authenticateAdmin(value)
+		return s.authenticateAdmin(r, value)
 	case "dpop":
 		if s.oauth == nil {
 			return nil, nil
@@ -103,11 +103,16 @@ func parseAuthorization(values []string) (scheme, value string, ok bool) {
 }
 
 // authenticateAdmin checks user name and password of HTTP Basic
-// authentication in constant time.
-func (s *Server) authenticateAdmin(value string) (*xrpc.Caller, error) {
+// authentication in constant time, unless its sender has given too many wrong
+// ones.
+func (s *Server) authenticateAdmin(r *http.Request, value string) (*xrpc.Caller, error) {
+	if err := s.countAdminFailure(r, 0); err != nil {
+		return nil, err
+	}
 	raw, err := base64.StdEncoding.DecodeString(value)
 	user, password, _ := strings.Cut(string(raw), ":") // the password may hold colons
 	if right := s.IsAdminPassword(password); err != nil || !right || user != adminUser {
+		_ = s.countAdminFailure(r, 1) // it refuses nothing
 		return nil, xrpc.AuthRequired("")
 	}
 	return &xrpc.Caller{Kind: xrpc.KindAdmin, Detail: new(credential)}, nil

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -160,6 +161,37 @@ func (s *Server) checkFailures(ctx context.Context, l xrpc.Limit) error {
 		return nil
 	}
 	return xrpc.TakeLimits(ctx, l)
+}
+
+// adminFailureLimit counts wrong passwords of the administrator from one address.
+func adminFailureLimit() xrpc.Limit {
+	return xrpc.Limit{Name: "admin-failures", Points: 30, Window: 15 * time.Minute}
+}
+
+// countAdminFailure counts a wrong password of the administrator, or, with a
+// cost of zero, returns a 429 if there were too many. It is called on all ways in, of
+// which some are no methods.
+func (s *Server) countAdminFailure(r *http.Request, cost int) error {
+	if !s.cfg.limitsRequests() || s.limitsBypassed(r) {
+		return nil
+	}
+	ip := xrpc.ForwardedIP(r, append(xrpc.PrivateProxies(), s.cfg.TrustedProxies...))
+	l := adminFailureLimit()
+	state, err := s.cfg.Limiter.Take(r.Context(), l.Name, ip.String(), cost, l)
+	if err != nil {
+		// As with every limit that several methods share.
+		s.log.WarnContext(r.Context(), "rate limiter failed", "bucket", l.Name, "error", err)
+		return nil
+	}
+	if cost > 0 {
+		s.log.WarnContext(r.Context(), "a wrong password of the administrator", "path", r.URL.Path, "address", ip)
+		return nil
+	}
+	if state.Remaining > 0 {
+		return nil
+	}
+	seconds := int((state.Reset + time.Second - 1) / time.Second)
+	return xrpc.NewError(http.StatusTooManyRequests, "", "Too many wrong passwords").WithHeader("Retry-After", strconv.Itoa(seconds))
 }
 
 // limitsBypassed reports whether a request is exempt from limits.

@@ -89,6 +89,54 @@ func TestLoginFailureLimit(t *testing.T) {
 	ok(t, try(1, names[0], alice.Password))
 }
 
+// TestAdminPasswordFailures: the administrator's password is not guessed, by a
+// method or by a route. Other addresses are not held up.
+func TestAdminPasswordFailures(t *testing.T) {
+	t.Parallel()
+	srv := limited(t)
+	try := func(ip, path, password string, header ...string) int {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+path, nil)
+		ok(t, err)
+		r.SetBasicAuth("admin", password)
+		r.Header.Set("X-Forwarded-For", ip)
+		for i := 0; i < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+		resp, err := http.DefaultClient.Do(r)
+		ok(t, err)
+		defer resp.Body.Close()
+		if resp.StatusCode == http.StatusTooManyRequests && resp.Header.Get("Retry-After") == "" {
+			t.Error("no Retry-After")
+		}
+		return resp.StatusCode
+	}
+	const method, route = "/xrpc/com.atproto.admin.getInviteCodes", "/admin/seq"
+	for i := range 30 {
+		if got := try("198.51.100.7", []string{method, route}[i%2], "wrong"); got != 401 {
+			t.Fatalf("failure %d: %d", i, got)
+		}
+		if got := try("198.51.100.8", route, pdstest.AdminPassword); got != 200 { // successes do not count
+			t.Fatalf("success %d: %d", i, got)
+		}
+	}
+	for _, path := range []string{method, route} {
+		if got := try("198.51.100.7", path, pdstest.AdminPassword); got != 429 {
+			t.Errorf("%s after 30 failures: %d", path, got)
+		}
+		if got := try("198.51.100.8", path, pdstest.AdminPassword); got != 200 {
+			t.Errorf("%s from elsewhere: %d", path, got)
+		}
+		if got := try("198.51.100.7", path, pdstest.AdminPassword, "X-Ratelimit-Bypass", "let me pass"); got != 200 {
+			t.Errorf("%s without limits: %d", path, got)
+		}
+	}
+	srv.Clock.Advance(15 * time.Minute)
+	if got := try("198.51.100.7", route, pdstest.AdminPassword); got != 200 {
+		t.Errorf("later: %d", got)
+	}
+}
+
 func TestGlobalLimitsByAddress(t *testing.T) {
 	t.Parallel()
 	srv := limited(t)

@@ -188,7 +188,7 @@ func (s *Server) adminRoute(serve func(http.ResponseWriter, *http.Request) error
 		scheme, value, _ := parseAuthorization(r.Header.Values("Authorization"))
 		err := error(xrpc.AuthRequired(""))
 		if scheme == "basic" {
-			_, err = s.authenticateAdmin(value)
+			_, err = s.authenticateAdmin(r, value)
 		}
 		if err == nil {
 			err = serve(w, r)

@@ -3,6 +3,7 @@ package main_test
 import (
 	"bufio"
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -118,6 +119,21 @@ func TestAdministration(t *testing.T) {
 	}
 	if code, _, _ := p.run("audit", "x"); code != 1 {
 		t.Errorf("a number of an entry that is none: exit code %d", code)
+	}
+	for _, path := range []string{"/admin", "/admin/metrics"} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = "ALICE.test:80"
+		resp, err := http.DefaultTransport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if to := resp.Header.Get("Location"); resp.StatusCode != http.StatusFound || to != p.url {
+			t.Errorf("%s on the host of a handle: %s, to %q", path, resp.Status, to)
+		}
 	}
 	contains(ok("-env-file", os.DevNull, "account", "list", "-url", p.url+"/"), "alice.test")
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -81,7 +82,20 @@ func serve(ctx context.Context, set *settings, warnings []string, stderr io.Writ
 			next = withPLC(directory, next)
 		}
 		routes.Handle("/", next)
-		return routes
+		// The hosts of handles have nothing of the server's but what it serves
+		// there itself.
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			host, _, err := net.SplitHostPort(r.Host)
+			if err != nil {
+				host = r.Host
+			}
+			host = strings.ToLower(strings.TrimSuffix(host, "."))
+			if host != set.hostname && isUnder(host, set.handleDomains) {
+				next.ServeHTTP(w, r)
+				return
+			}
+			routes.ServeHTTP(w, r)
+		})
 	}
 	srv, err := pds.New(cfg)
 	if err != nil {
