@@ -15,7 +15,7 @@ func (h *Hub) VoidCursors(ctx context.Context) error {
 	life, from := newEpoch(), ""
 	for {
 		n, last := 0, ""
-		err := h.store.Update(ctx, func(tx storage.Docs) error {
+		err := storage.Retry(ctx, h.store, func(tx storage.Docs) error {
 			topics, err := tx.ScanDocs(docTopic, storage.Scan{From: from, Limit: maintainTopics})
 			if n = len(topics); err != nil || n == 0 {
 				return err

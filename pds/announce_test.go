@@ -9,6 +9,7 @@ import (
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
+	"github.com/pdskit/pdskit/live"
 	"github.com/pdskit/pdskit/pds/pdstest"
 	"github.com/pdskit/pdskit/storage"
 )
@@ -33,7 +34,15 @@ func TestAnnounceRepos(t *testing.T) {
 		last, err = tx.LastSeq()
 		return err
 	}))
+	ok(t, srv.Live().Create(t.Context(), live.Topic{Name: roomTopic}))
+	before, err := srv.Live().Topic(t.Context(), roomTopic)
+	ok(t, err)
 	ok(t, srv.AnnounceRepos(t.Context()))
+	after, err := srv.Live().Topic(t.Context(), roomTopic)
+	ok(t, err)
+	if before.Cursor(0) == after.Cursor(0) {
+		t.Error("cursors of topics are good as before")
+	}
 	events, err := srv.Subscribe(t.Context(), last)
 	ok(t, err)
 	defer events.Close()
