@@ -42,8 +42,8 @@ build: ## compile everything without cgo
 	go build ./...
 
 .PHONY: test
-test: ## the tests
-	go test -vet=off ./...
+test: ## the tests, as the README has it
+	go test ./...
 
 # The race detector needs cgo. It does not look into SQLite, which is C in Go's
 # clothes and would take most of the time. "make lint" vets the tests.
