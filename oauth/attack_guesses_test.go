@@ -32,6 +32,25 @@ func TestAttack52_WaysToWriteAnIdentifier(t *testing.T) {
 	}
 }
 
+// Handle and DID of an account are counted together. An e-mail address is not: the
+// answers would tell whose it is.
+func TestAttack52_NamesOfOneAccount(t *testing.T) {
+	s := newSite(t)
+	guess := func(name string) int {
+		return s.newBrowser(t).visit("/account").signIn("identifier", name, "password", "wrong").Status
+	}
+	var got []int
+	for _, name := range []string{"alice.example.com", string(alice), strings.ToUpper(string(alice)), "alice.example.com", string(alice), string(alice), "alice.example.com"} {
+		got = append(got, guess(name))
+	}
+	if want := "[401 401 401 401 401 429 429]"; fmt.Sprint(got) != want {
+		t.Errorf("the answers are %v, want %s", got, want)
+	}
+	if own, other := guess("alice@mail.example.org"), guess("nobody@example.com"); own != other || own != http.StatusUnauthorized {
+		t.Errorf("her address is answered by %d, another by %d", own, other)
+	}
+}
+
 // Whoever has an IPv6 address has those of a /64: each is no new start.
 func TestAttack52_AddressesOfOneNetwork(t *testing.T) {
 	next := byte(0)

@@ -184,7 +184,9 @@ func (v *visit) checkPassword(identifier, password, method string) (a Account, w
 	return a, 0, err
 }
 
-// backoffName is the name by which failures to sign in are counted.
+// backoffName is the name by which failures to sign in are counted. Handle and DID
+// of an account count as one, since everybody knows that they are. An e-mail
+// address counts for itself: else the answers would tell whose it is.
 func (v *visit) backoffName(identifier string) (string, error) {
 	known := false
 	err := v.view(v.r.Context(), func(docs storage.Docs) error {
@@ -202,6 +204,9 @@ func (v *visit) backoffName(identifier string) (string, error) {
 		}
 		return nil
 	})
+	if did, err := syntax.ParseDID(identifier); err == nil {
+		identifier = v.handleOf(did)
+	}
 	if known {
 		return "device\x00" + v.dev.key + "\x00" + identifier, err
 	}

@@ -134,9 +134,10 @@ func boundedKey(key string) string { return key[:min(len(key), maxLimitKey)] }
 // failureLimit counts logins that fail, from wherever they come. It is wide,
 // since whoever uses it up locks the account's owner out as well. What nobody
 // has is counted in the same way, so that nothing can be learned from it.
+// An e-mail address counts for itself: else the answers would tell whose it is.
 func failureLimit(did syntax.DID, identifier string) xrpc.Limit {
 	key := string(did)
-	if key == "" {
+	if key == "" || strings.Contains(identifier, "@") {
 		key = boundedKey(identifier)
 	}
 	return xrpc.Limit{

@@ -69,7 +69,7 @@ func TestLoginFailureLimit(t *testing.T) {
 	t.Parallel()
 	srv := limited(t, func(c *pds.Config) { c.LimitBypassIPs = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} })
 	alice := srv.CreateAccount("alice")
-	names := []string{string(alice.Handle), string(alice.DID), alice.Email}
+	names := []string{string(alice.Handle), string(alice.DID), " " + strings.ToUpper(string(alice.Handle))}
 	try := func(i int, identifier, password string, header ...string) error {
 		return from(t, srv, fmt.Sprintf("198.51.100.%d", i%250), createSession,
 			map[string]any{"identifier": identifier, "password": password}, header...)
@@ -81,6 +81,13 @@ func TestLoginFailureLimit(t *testing.T) {
 	for i, name := range append(names, "nobody.test") {
 		wantError(t, try(i, name, "wrong"), 429, "RateLimitExceeded")
 	}
+	// It cannot be learned whose address it is: it counts for itself, as any other does.
+	for i := range 100 {
+		wantError(t, try(i, []string{alice.Email, strings.ToUpper(alice.Email)}[i%2], "wrong"), 401, "AuthenticationRequired")
+		wantError(t, try(i, "nobody@example.com", "wrong"), 401, "AuthenticationRequired")
+	}
+	wantError(t, try(1, alice.Email, "wrong"), 429, "RateLimitExceeded")
+	wantError(t, try(1, "nobody@example.com", "wrong"), 429, "RateLimitExceeded")
 	// The right password is not told apart any more; successes were not counted.
 	wantError(t, try(1, names[0], alice.Password), 429, "RateLimitExceeded")
 	ok(t, try(1, names[0], alice.Password, "X-Ratelimit-Bypass", "let me pass"))
