@@ -94,6 +94,7 @@ func newVillage(t *testing.T) *village {
 			return v.ServeTopic(ctx, stream, p.Topic, members, live.Options{Cursor: p.Cursor, Client: p.Client})
 		}),
 	)
+	chat(v.Server)
 	v.plantRoles()
 	v.plantActs()
 	v.plantRoom()
@@ -174,6 +175,16 @@ func (v *village) plantActs() {
 	v.keep("an access token", app.tokens.Access)
 	v.keep("a refresh token", app.tokens.Refresh)
 	v.keep("a code verifier", app.secret)
+	v.keep("an authorization code", app.code)
+	site, err := url.Parse(v.URL + "/oauth/authorize")
+	ok(v.t, err)
+	cookies := app.browser.Jar.Cookies(site)
+	if len(cookies) == 0 {
+		v.t.Error("the browser has no cookie")
+	}
+	for _, c := range cookies {
+		v.keep("the cookie "+c.Name, c.Value)
+	}
 
 	for _, refused := range []bool{false, true} {
 		v.see(v.Acts(v.t.Context(), v.group.DID, pds.ActQuery{Refused: refused}))
@@ -271,7 +282,9 @@ func (v *village) plantCredentials() {
 
 	app := newAppPassword(v.t, v.alice, "plain", false)
 	v.keep("an app password", app)
-	v.keep("a token of an app password", login(v.t, v.PDS, string(v.alice.Handle), app).AccessJwt)
+	session := login(v.t, v.PDS, string(v.alice.Handle), app)
+	v.keep("a token of an app password", session.AccessJwt)
+	v.keep("a refresh token of an app password", session.RefreshJwt)
 	wantError(v.t, post(v.t, v.PDS, createSession, "", map[string]any{"identifier": v.alice.Email, "password": wrong}, nil), 401, "AuthenticationRequired")
 	_, err := refresh(v.t, v.PDS, v.alice.Refresh+"x")
 	wantError(v.t, err, 400, "InvalidToken")
@@ -280,6 +293,9 @@ func (v *village) plantCredentials() {
 	var invite struct{ Code string }
 	ok(v.t, post(v.t, v.PDS, "com.atproto.server.createInviteCode", adminAuth, map[string]any{"useCount": 1}, &invite))
 	v.keep("an invite code", invite.Code)
+	codes, err := v.CreateInvites(v.t.Context(), 1, 1)
+	ok(v.t, err)
+	v.keep("an invite code of the program", codes[0])
 	for method, in := range map[string]any{
 		"com.atproto.server.requestEmailConfirmation":       nil,
 		"com.atproto.server.requestPasswordReset":           map[string]any{"email": v.alice.Email},
@@ -288,6 +304,21 @@ func (v *village) plantCredentials() {
 	} {
 		ok(v.t, post(v.t, v.PDS, method, auth, in, nil))
 		v.keep("the code of "+method, v.Mail.Code(v.alice.Email))
+	}
+	ok(v.t, post(v.t, v.PDS, "com.atproto.server.requestEmailConfirmation", auth, nil, nil))
+	ok(v.t, post(v.t, v.PDS, "com.atproto.server.confirmEmail", auth, map[string]any{"email": v.alice.Email, "token": v.Mail.Code(v.alice.Email)}, nil))
+	ok(v.t, post(v.t, v.PDS, "com.atproto.server.requestEmailUpdate", auth, nil, nil))
+	v.keep("a code for another address", v.Mail.Code(v.alice.Email))
+	for _, spent := range []bool{false, true} {
+		ticket, err := getTicket(v.t, v.PDS, auth)
+		ok(v.t, err)
+		v.keep("a ticket", strings.TrimPrefix(ticket.Subprotocol, pds.TicketProtocol))
+		if spent {
+			ok(v.t, withTicket(v.t, v.PDS, ticket).hears().conn.CloseNow())
+			if got := withTicket(v.t, v.PDS, ticket).next(); !strings.Contains(got, "InvalidToken") {
+				v.t.Errorf("a spent ticket: %s", got)
+			}
+		}
 	}
 	wantError(v.t, post(v.t, v.PDS, "com.atproto.server.resetPassword", "", map[string]any{"token": "ABCDE-FGHIJ", "password": wrong}, nil), 400, "InvalidToken")
 }

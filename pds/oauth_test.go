@@ -37,6 +37,7 @@ type person struct {
 	nonce   string
 	scope   string
 	secret  string // the code verifier of the newest request
+	code    string // for which it got its tokens
 	proxy   string // the header atproto-proxy of calls
 	tokens  struct {
 		Access  string `json:"access_token"`
@@ -250,8 +251,9 @@ func (p *person) finish(pg *page) {
 	if pg.location == "" || q.Get("state") != "my state" || q.Get("iss") != p.srv.URL || q.Get("code") == "" {
 		p.t.Fatalf("the app gets %q with %d %s", pg.location, pg.status, pg.text)
 	}
+	p.code = q.Get("code")
 	status, code := p.send("/oauth/token", url.Values{
-		"client_id": {p.clientID()}, "grant_type": {"authorization_code"}, "code": {q.Get("code")},
+		"client_id": {p.clientID()}, "grant_type": {"authorization_code"}, "code": {p.code},
 		"redirect_uri": {callback}, "code_verifier": {p.secret},
 	}, &p.tokens)
 	if status != 200 {
