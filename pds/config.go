@@ -52,25 +52,11 @@ type Config struct {
 	// bytes. Changing it ends all sessions.
 	Secret []byte
 
+	// What the server is called and says of itself.
+
 	// ServiceDID is the server's own DID. Default: did:web of PublicURL's
 	// host.
 	ServiceDID syntax.DID
-
-	// Stream sets the limits of event streams, those of clients' messages among
-	// them. Its WriteTimeout is not looked at: see Limits.StallTime.
-	Stream xrpc.StreamConfig
-
-	// Namespaces are claimed by the program, such as "com.example.chat", which
-	// stands for all below it: methods there that are not registered are answered
-	// with MethodNotImplemented and never passed on to another service, whatever
-	// the header atproto-proxy names. Methods that are registered never are anyway.
-	Namespaces []string
-
-	// WithheldDocuments are kinds of documents of extensions that belong to an
-	// account but are not for its owner, such as "com.example.moderation.note";
-	// "com.example.moderation.*" stands for all below it. They leave with the
-	// account and are no part of [Server.ExportAccount]. All other documents are.
-	WithheldDocuments []string
 
 	// DocumentServices are further services in the document of the server's own
 	// did:web, by the part of their id after the "#".
@@ -81,9 +67,17 @@ type Config struct {
 	// if that is localhost.
 	HandleDomains []string
 
+	// Info is shown by describeServer and the landing page.
+	Info Info
+
+	// Version is what /xrpc/_health reports. Default: "pdskit".
+	Version string
+
 	// AdminPassword opens the administration methods by HTTP Basic
 	// authentication, as user "admin". Empty: nobody is an administrator.
 	AdminPassword string
+
+	// Accounts.
 
 	// InviteRequired asks for an invite code at sign-up.
 	InviteRequired bool
@@ -106,8 +100,7 @@ type Config struct {
 	// DidDocInSession adds the DID document to the answers of session methods.
 	DidDocInSession bool
 
-	// Info is shown by describeServer and the landing page.
-	Info Info
+	// Mail.
 
 	// Mailer sends mail. Default: [LogMailer] over Logger; without a Logger
 	// mail, and with it the codes that users wait for, goes nowhere.
@@ -124,6 +117,8 @@ type Config struct {
 	// SignInAlerts sends a mail when somebody signs in with the password of an
 	// account from a device that the account has not been seen on for 90 days.
 	SignInAlerts bool
+
+	// Other services.
 
 	// Transport is used for requests to crawlers and other services. Default:
 	// identity.NewTransport with its guard against private addresses, but for
@@ -161,6 +156,8 @@ type Config struct {
 	// Crawlers are base URLs of relays that are told of new events.
 	Crawlers []string
 
+	// Lexicons.
+
 	// Catalog holds the lexicons. Default: the built-in ones.
 	Catalog *lexicons.Catalog
 
@@ -169,14 +166,13 @@ type Config struct {
 	// [LexiconDirectory]. Default: LexiconsOptimistic.
 	Lexicons LexiconPolicy
 
-	// OnServed, if set, is told of every XRPC request when it has been
-	// answered; package pds/metrics counts them so. It may be called
-	// concurrently, and must not block.
-	OnServed func(xrpc.Served)
+	// What a program adds.
 
-	// Tracer, if set, records what the server does as spans, see package
-	// pds/tracing. Without it tracing costs nothing.
-	Tracer Tracer
+	// Namespaces are claimed by the program, such as "com.example.chat", which
+	// stands for all below it: methods there that are not registered are answered
+	// with MethodNotImplemented and never passed on to another service, whatever
+	// the header atproto-proxy names. Methods that are registered never are anyway.
+	Namespaces []string
 
 	// Middleware, if set, wraps the Server in ListenAndServe and Serve. A
 	// program that serves the Server itself wraps it there.
@@ -211,6 +207,17 @@ type Config struct {
 	// be reached.
 	RemoteMembers bool
 
+	// WithheldDocuments are kinds of documents of extensions that belong to an
+	// account but are not for its owner, such as "com.example.moderation.note";
+	// "com.example.moderation.*" stands for all below it. They leave with the
+	// account and are no part of [Server.ExportAccount]. All other documents are.
+	WithheldDocuments []string
+
+	// Live bounds topics and their subscribers, see Server.Live.
+	Live live.Limits
+
+	// OAuth.
+
 	// WithoutOAuth turns the authorization server and the pages of the account
 	// manager off. Apps then sign in with passwords, or by one of
 	// Authenticators.
@@ -221,8 +228,14 @@ type Config struct {
 	// and Clock are set by this server, the others by it if they are zero.
 	OAuth oauth.Config
 
-	// Live bounds topics and their subscribers, see Server.Live.
-	Live live.Limits
+	// Limits.
+
+	// Limits bounds sizes, counts and times.
+	Limits Limits
+
+	// Stream sets the limits of event streams, those of clients' messages among
+	// them. Its WriteTimeout is not looked at: see Limits.StallTime.
+	Stream xrpc.StreamConfig
 
 	// Limiter counts requests. Default: none, no rate limits. Use
 	// xrpc.NewMemoryLimiter for a single process.
@@ -239,8 +252,7 @@ type Config struct {
 	// besides loopback, link-local and unique-local ones.
 	TrustedProxies []netip.Prefix
 
-	// Limits bounds sizes, counts and times.
-	Limits Limits
+	// Time, and what is seen of the server.
 
 	// Clock is the time. Default: the store's, see storage.GuardOf. One that is
 	// not a storage.Guard gets one.
@@ -249,6 +261,17 @@ type Config struct {
 	// Logger receives one line for each request and what goes wrong in the
 	// background. Default: nothing is logged.
 	Logger *slog.Logger
+
+	// OnServed, if set, is told of every XRPC request when it has been
+	// answered; package pds/metrics counts them so. It may be called
+	// concurrently, and must not block.
+	OnServed func(xrpc.Served)
+
+	// Tracer, if set, records what the server does as spans, see package
+	// pds/tracing. Without it tracing costs nothing.
+	Tracer Tracer
+
+	// Development and tests.
 
 	// DevMode allows plain http and private addresses. Never use it on a
 	// public network.
@@ -262,9 +285,6 @@ type Config struct {
 	// it is stored, as relays do. It is meant for tests and for hunting faults;
 	// it costs about as much as the write itself.
 	CheckCommits bool
-
-	// Version is what /xrpc/_health reports. Default: "pdskit".
-	Version string
 }
 
 // Directory resolves identities. Its methods may be called concurrently.
