@@ -115,7 +115,8 @@ func (c *call) writeBody(body *Body) error {
 	}
 	if compressible(h.Get("Content-Type")) && out.status == http.StatusOK && h.Get("Content-Encoding") == "" {
 		addVary(h, "Accept-Encoding")
-		out.gzip = c.gzipLevel() != 0 && (body.Length < 0 || body.Length >= minCompress) && acceptsGzip(c.req.Header)
+		out.minGzip = minCompressOf(h.Get("Content-Type"))
+		out.gzip = c.gzipLevel() != 0 && (body.Length < 0 || body.Length >= out.minGzip) && acceptsGzip(c.req.Header)
 	}
 	if c.req.Method == http.MethodHead {
 		out.gzip = false

@@ -157,6 +157,7 @@ func writes(parts ...string) func(io.Writer) error {
 
 func TestBodyOutputs(t *testing.T) {
 	kb, big := strings.Repeat("k", 1024), strings.Repeat("big ", 100_000)
+	few := strings.Repeat(kb, 8) // of a CAR
 	for name, tt := range map[string]struct {
 		body     xrpc.Body
 		compress bool
@@ -165,10 +166,13 @@ func TestBodyOutputs(t *testing.T) {
 	}{
 		"short":          {xrpc.Body{ContentType: car, Length: -1, Write: writes("ab", "c")}, false, "3", "abc"},
 		"empty":          {xrpc.Body{ContentType: car, Length: -1, Write: writes()}, false, "0", ""},
-		"below":          {xrpc.Body{ContentType: car, Length: -1, Write: writes(kb[1:])}, false, "1023", kb[1:]},
-		"at":             {xrpc.Body{ContentType: car, Length: -1, Write: writes(kb[1:], "k")}, true, "", kb},
+		"below":          {xrpc.Body{ContentType: car, Length: -1, Write: writes(few[1:])}, false, "8191", few[1:]},
+		"at":             {xrpc.Body{ContentType: car, Length: -1, Write: writes(few[1:], "k")}, true, "", few},
+		"text, below":    {xrpc.Body{ContentType: "text/plain", Length: -1, Write: writes(kb[1:])}, false, "1023", kb[1:]},
+		"text, at":       {xrpc.Body{ContentType: "text/plain", Length: -1, Write: writes(kb[1:], "k")}, true, "", kb},
 		"long":           {xrpc.Body{ContentType: car, Length: -1, Write: writes(big, kb, big)}, true, "", big + kb + big},
-		"known":          {xrpc.Body{ContentType: car, Length: 2048, Write: writes(kb, kb)}, true, "", kb + kb},
+		"known":          {xrpc.Body{ContentType: car, Length: 8192, Write: writes(few)}, true, "", few},
+		"known, below":   {xrpc.Body{ContentType: car, Length: 8191, Write: writes(few[1:])}, false, "8191", few[1:]},
 		"known short":    {xrpc.Body{ContentType: car, Length: 2, Write: writes("a", "b")}, false, "2", "ab"},
 		"image":          {xrpc.Body{ContentType: "image/png", Length: 2048, Write: writes(kb, kb)}, false, "2048", kb + kb},
 		"image, unknown": {xrpc.Body{ContentType: "image/png", Length: -1, Write: writes(big)}, false, "", big},

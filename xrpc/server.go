@@ -2,7 +2,6 @@ package xrpc
 
 import (
 	"cmp"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
+	"github.com/klauspost/compress/gzip"
 
 	"github.com/pdskit/pdskit/xrpc/lexicons"
 )
