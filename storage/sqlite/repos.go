@@ -79,6 +79,9 @@ func (t *tx) Record(did syntax.DID, collection syntax.NSID, rkey syntax.RecordKe
 	return scanRecord(r, did)
 }
 
+// roomForRecords is how many records a list has room for from the beginning.
+const roomForRecords = 100
+
 // records runs a query for recordColumns in did's published generation, which
 // is the first argument. Without a repository there are none.
 func (t *tx) records(did syntax.DID, limit int, rest string, args ...any) ([]storage.Record, error) {
@@ -89,7 +92,7 @@ func (t *tx) records(did syntax.DID, limit int, rest string, args ...any) ([]sto
 	if err != nil || limit <= 0 {
 		return nil, err
 	}
-	var list []storage.Record
+	list := make([]storage.Record, 0, min(limit, roomForRecords))
 	var bad error
 	err = t.each(func(r *rows) bool {
 		var rec storage.Record
