@@ -80,14 +80,22 @@ func writeToTheLimit(t *testing.T, dir string, raise bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	limit := syscall.Rlimit{}
-	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
-		t.Fatal(err)
+	repo := newTypical(t, s, 1)
+	repo.commit(t, s)
+	limit := func(bytes uint64) { // 0: as much as there is
+		t.Helper()
+		var now syscall.Rlimit
+		if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &now); err != nil {
+			t.Fatal(err)
+		}
+		if now.Cur = bytes; bytes == 0 {
+			now.Cur = now.Max
+		}
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &now); err != nil {
+			t.Fatal(err)
+		}
 	}
-	limit.Cur = 2 << 20
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
-		t.Fatal(err)
-	}
+	limit(2 << 20)
 	var (
 		mu    sync.Mutex // guards following
 		acked []string
@@ -121,21 +129,44 @@ func writeToTheLimit(t *testing.T, dir string, raise bool) {
 	}
 	writers.Wait()
 	wantKeys(t, s, acked)
-	if raise {
-		limit.Cur = limit.Max
-		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
-			t.Fatal(err)
-		}
-		deadline := time.Now().Add(30 * time.Second)
-		for err = storage.ErrFull; errors.Is(err, storage.ErrFull) && time.Now().Before(deadline); {
-			err = write("again", 100_000)
-		}
-		for i := 0; err == nil && i < 200; i++ {
-			err = write(fmt.Sprintf("later-%05d", i), 20_000)
+	again := func(write func() error) {
+		t.Helper()
+		limit(0)
+		err, deadline := storage.ErrFull, time.Now().Add(30*time.Second)
+		for errors.Is(err, storage.ErrFull) && time.Now().Before(deadline) {
+			err = write()
 		}
 		if err != nil {
 			t.Fatalf("when there is room again: %v", err)
 		}
+	}
+	if raise {
+		again(func() error { return write("again", 100_000) })
+		for i := range 200 {
+			if err := write(fmt.Sprintf("later-%05d", i), 20_000); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// A commit of a repository that was refused fits in afterwards: nothing
+		// remembers it.
+		log, err := os.Stat(s.Path() + "-wal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		limit(uint64(log.Size()) + 100_000)
+		var next *storage.Commit
+		var event storage.Event
+		apply := func() error {
+			return update(s, func(tx storage.Tx) error { return errors.Join(tx.Apply(next), tx.Append(event)) })
+		}
+		for err = nil; err == nil; {
+			next, event = repo.next()
+			err = apply()
+		}
+		if !errors.Is(err, storage.ErrFull) {
+			t.Errorf("a commit failed with %v", err)
+		}
+		again(apply)
 		wantKeys(t, s, acked)
 	}
 	for _, key := range acked {
