@@ -47,7 +47,10 @@ func (h *handler) base(v *visit, section string) base {
 	}
 	b.Account = ui.Account{DisplayName: "Administrator", DID: h.host}
 	if v.account != nil {
-		b.Account = ui.Account{DisplayName: "Administrator", Handle: nameOf(v.account), DID: string(v.account.DID)}
+		b.Account = ui.Account{DisplayName: "Administrator", DID: string(v.account.DID)}
+		if !v.account.Handle.IsInvalidHandle() {
+			b.Account.Handle = string(v.account.Handle)
+		}
 	}
 	for _, s := range sections {
 		b.Sections = append(b.Sections, ui.Section{Code: "admin_" + s.path, Title: s.title, URL: h.opts.Path + s.path, Here: s.path == section})
