@@ -66,6 +66,10 @@ test('two people in two browsers', async (t) => {
     await anna.press('Close')
     await anna.page.getByRole('link', { name: 'The square' }).click()
     await signIn(ben, 'ben', link)
+    await ben.page.getByRole('dialog').getByText('You become a member').waitFor()
+    await ben.look('community-join')
+    await ben.page.setViewportSize(phone.viewport)
+    await ben.press('Join')
     await ben.page.getByRole('link', { name: 'The square' }).click()
     await ben.page.getByText('This is the beginning of the room.').waitFor()
   })
@@ -149,12 +153,31 @@ test('two people in two browsers', async (t) => {
     await anna.look('community-members')
     await anna.page.setViewportSize(phone.viewport)
     await anna.press('Ban')
+    await anna.fill({ 'Reason, for those who may ban': 'Spam' })
+    await anna.press('Ban')
     await ben.page.getByText('You are not a member any more').waitFor()
     await ben.look('community-banned')
     await ben.page.setViewportSize(phone.viewport)
     await ben.press('Close')
+    await anna.page.getByRole('button', { name: 'Members' }).click()
+    await anna.page.getByRole('dialog').getByText('Spam').waitFor()
+    await anna.press('Let back in')
     await ben.press('Sign out')
     await ben.page.getByLabel('Your handle').waitFor()
+  })
+
+  await ben.step(t, 'a server cannot send him anywhere but to a page by https', async () => {
+    for (const endpoint of ['javascript:alert(1)', 'http://192.0.2.1/authorize', 'data:text/html,hello']) {
+      await ben.page.route('**/.well-known/oauth-authorization-server', async (route) => {
+        const answer = await route.fetch()
+        await route.fulfill({ response: answer, json: { ...(await answer.json()), authorization_endpoint: endpoint } })
+      })
+      await ben.page.goto(server.web)
+      await ben.fill({ 'Your handle': 'ben.test' })
+      await ben.press('Sign in')
+      await ben.page.getByText(`${endpoint} is not an address of a server`).waitFor()
+      await ben.page.unroute('**/.well-known/oauth-authorization-server')
+    }
   })
 })
 

@@ -50,6 +50,8 @@ export class Stream {
 
   constructor(api, community, on) {
     Object.assign(this, { api, community, on })
+    this.online = () => this.waiting && this.retry()
+    addEventListener('online', this.online)
     this.connect()
   }
 
@@ -73,8 +75,9 @@ export class Stream {
     socket.onmessage = ({ data }) => {
       const frame = JSON.parse(data)
       if (frame.$type === 'error') {
-        if (['NotAMember', 'RoleTooLow'].includes(frame.error)) this.close()
-        this.on.error(frame.error)
+        if (!['NotAMember', 'RoleTooLow'].includes(frame.error)) return // it closes, and we come again
+        this.close()
+        this.on.expelled()
         return
       }
       const kind = frame.payload.$type.split('#')[1]
@@ -86,8 +89,14 @@ export class Stream {
   again(err) {
     if (this.closed) return
     this.on.down(err)
-    setTimeout(() => !this.closed && this.connect(), this.pause * (0.5 + Math.random()))
+    this.waiting = setTimeout(() => this.retry(), this.pause * (0.5 + Math.random()))
     this.pause = Math.min(2 * this.pause, 30_000)
+  }
+
+  retry() {
+    clearTimeout(this.waiting)
+    this.waiting = undefined
+    if (!this.closed) this.connect()
   }
 
   send(kind, payload) {
@@ -97,6 +106,7 @@ export class Stream {
 
   close() {
     this.closed = true
+    removeEventListener('online', this.online)
     this.socket?.close()
   }
 }

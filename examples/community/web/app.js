@@ -2,7 +2,7 @@
 
 import { API, Stream } from './api.js'
 import { Log } from './log.js'
-import { OAuth } from './oauth.js'
+import { OAuth, fetchJSON } from './oauth.js'
 import { RoomView } from './room.js'
 import { $, ask, avatar, checkbox, el, field, mark } from './dom.js'
 
@@ -15,7 +15,15 @@ class Client {
   present = new Set()
 
   async start() {
-    this.app = await (await fetch('/app.json')).json()
+    try {
+      await this.begin()
+    } catch (err) {
+      $('loading').replaceChildren(el('p', {}, err.message), el('button', { onclick: () => location.reload() }, 'Try again'))
+    }
+  }
+
+  async begin() {
+    this.app = await fetchJSON('/app.json')
     this.oauth = new OAuth(this.app)
     this.api = new API(this.app, this.oauth)
     this.view = new RoomView(this)
@@ -26,26 +34,32 @@ class Client {
     $('sign-up').addEventListener('click', () => this.signIn())
     $('sign-out').addEventListener('click', () => this.signOut())
     $('new-community').addEventListener('click', () => this.askCommunity())
-    $('new-room').addEventListener('click', () => this.askRoom())
     $('new-invite').addEventListener('click', () => this.askInvite())
-    $('show-members').addEventListener('click', () => this.showMembers())
-    $('room-people').addEventListener('click', () => this.showPeople())
+    // These ask the server first.
+    const failed = (err) => ask('That did not work', [el('p', {}, err.message)])
+    $('new-room').addEventListener('click', () => this.askRoom().catch(failed))
+    $('show-members').addEventListener('click', () => this.showMembers().catch(failed))
+    $('room-people').addEventListener('click', () => this.showPeople().catch(failed))
     window.addEventListener('hashchange', () => this.route())
     try {
       this.me = await this.oauth.resume()
     } catch (err) {
       $('sign-in-problem').textContent = err.message
     }
-    this.me ? await this.enter() : this.welcome()
+    this.me ? await this.enter() : await this.welcome()
   }
 
-  welcome() {
+  async welcome() {
     document.body.dataset.view = 'welcome'
+    $('loading').hidden = true
     $('welcome').hidden = false
-    $('app').hidden = true
-    if (location.hash.startsWith('#/join/')) {
-      $('sign-in').querySelector('p').textContent = 'You are invited. Sign in to join.'
-    }
+    const [kind, repo] = this.place()
+    if (kind !== 'join') return
+    const about = $('sign-in').querySelector('p')
+    about.textContent = 'You are invited. Sign in to join.'
+    const query = new URLSearchParams({ repo, collection: `${this.app.namespace}profile`, rkey: 'self' })
+    const { value } = await fetchJSON(`${this.app.pds}/xrpc/com.atproto.repo.getRecord?${query}`).catch(() => ({}))
+    if (value) about.textContent = `You are invited to ${value.title}. Sign in to join.`
   }
 
   async signIn(handle) {
@@ -67,6 +81,7 @@ class Client {
 
   async enter() {
     $('welcome').hidden = true
+    $('loading').hidden = true
     $('app').hidden = false
     this.names.set(this.me.did, this.me.handle)
     $('me').replaceChildren(avatar(this.me.handle, this.me.did), el('span', {}, this.me.handle))
@@ -89,15 +104,19 @@ class Client {
     $('communities').replaceChildren(
       ...this.communities.map((c) =>
         el('li', {}, el('a', { href: `#/c/${c.community}`, 'aria-current': c.community === this.community?.community ? 'page' : 'false' },
-          avatar(c.title, c.community), el('span', { className: 'name' }, c.title))),
+          avatar(c.title, c.community), el('bdi', { className: 'name' }, c.title))),
       ),
     )
+  }
+
+  place() {
+    return location.hash.slice(2).split('/')
   }
 
   /** Shows what the address says: #/, #/c/<community>, #/c/<community>/<room>, #/join/<community>/<code>. */
   async route() {
     if (!this.me) return
-    const [kind, did, rest] = location.hash.slice(2).split('/')
+    const [kind, did, rest] = this.place()
     if (kind === 'join') return this.join(did, rest)
     if (kind !== 'c') {
       this.leave()
@@ -120,18 +139,23 @@ class Client {
     return this.route()
   }
 
+  /** Shows what an invite leads to, and accepts it if that is wanted. */
   async join(community, code) {
+    await this.go('#/')
     try {
-      await this.api.post('acceptInvite', { community, code })
+      const { title, handle, role } = await this.api.get('getInvite', { community, code })
+      ask(`Join ${title}?`, [
+        el('p', {}, `This is ${handle}. You become a ${roleNames[role].toLowerCase()}${role === 'guest' ? ', who reads along' : ''}.`),
+        el('p', { className: 'hint' }, 'Its members see that you are there. What is said in its public rooms, everybody can read.'),
+      ], 'Join', async () => {
+        await this.api.post('acceptInvite', { community, code })
+        await this.listCommunities()
+        location.hash = `#/c/${community}`
+      })
     } catch (err) {
-      if (err.name !== 'AlreadyAMember') {
-        await this.go('#/')
-        ask('This invite does not work', [el('p', {}, err.message)])
-        return
-      }
+      if (err.name === 'AlreadyAMember') await this.go(`#/c/${community}`)
+      else ask('This invite does not work', [el('p', {}, err.message)])
     }
-    await this.listCommunities()
-    await this.go(`#/c/${community}`)
   }
 
   /** Opens a community and its stream. */
@@ -153,10 +177,13 @@ class Client {
       open: () => {
         $('connection').textContent = ''
         this.following = new Set()
-        this.refresh()
+        this.refresh().catch(() => this.stream?.socket.close()) // which begins anew
       },
-      down: () => ($('connection').textContent = 'Connecting…'),
-      error: () => this.expelled(),
+      down: (err) => {
+        if (err?.status === 400 || err?.status === 401) this.signOut() // the session has ended
+        else $('connection').textContent = navigator.onLine ? 'Connecting…' : 'You are offline.'
+      },
+      expelled: () => this.expelled(),
       message: (event) => this.hear(event),
       redaction: (event) => this.hear(event),
       gap: ({ topic }) => this.roomOf(topic) && this.view.reload(this.roomOf(topic)),
@@ -168,13 +195,15 @@ class Client {
 
   leave() {
     this.stream?.close()
-    this.stream = this.community = undefined
+    this.stream = this.community = this.following = undefined
+    $('connection').textContent = ''
     this.present.clear()
     this.view.show()
     this.drawCommunities()
   }
 
   async expelled() {
+    if (!this.community) return
     const { title } = this.community
     await this.go('#/')
     await this.listCommunities()
@@ -221,7 +250,7 @@ class Client {
           href: `#/c/${this.community.community}/${room.room}`,
           'aria-current': room === this.view.room ? 'page' : 'false',
           className: unread > 0 ? 'unread' : '',
-        }, el('span', { className: 'kind', 'aria-hidden': 'true' }, room.private ? '⚿' : '#'), el('span', { className: 'name' }, room.name),
+        }, el('span', { className: 'kind', 'aria-hidden': 'true' }, room.private ? '⚿' : '#'), el('bdi', { className: 'name' }, room.name),
         room.private ? el('span', { className: 'hidden' }, ' (private)') : undefined, badge || undefined))
       }),
     )
@@ -267,7 +296,7 @@ class Client {
   nameOf(did, then) {
     const known = this.names.get(did)
     if (typeof known === 'string') return known
-    const asked = known ?? this.oauth.identify(did).then(({ handle }) => handle, () => did)
+    const asked = known ?? this.oauth.identify(did).then(({ handle }) => (handle === 'handle.invalid' ? did : handle), () => did)
     this.names.set(did, asked)
     asked.then((handle) => {
       this.names.set(did, handle)
@@ -283,7 +312,7 @@ class Client {
   }
 
   name(did) {
-    const node = el('span', { className: 'name' })
+    const node = el('bdi', { className: 'name' })
     node.textContent = this.nameOf(did, (handle) => (node.textContent = handle))
     return node
   }
@@ -305,7 +334,7 @@ class Client {
 
   async askRoom() {
     const { community } = this.community
-    const members = (await this.api.get('listMembers', { community })).members.filter((m) => m.member !== this.me.did)
+    const members = (await this.members()).filter((m) => m.member !== this.me.did)
     const people = el('fieldset', { hidden: true }, el('legend', {}, 'Who is in it'), ...members.map(({ member }) => checkbox(this.name(member), 'add', member)))
     const kind = el('fieldset', {}, el('legend', { className: 'hidden' }, 'Kind'))
     const choose = (value, label, hint, properties) => {
@@ -356,35 +385,73 @@ class Client {
     $('field-role').value = 'member' in roles ? 'member' : 'guest'
   }
 
+  /** All members, or all who are banned. */
+  async members(banned) {
+    const { community } = this.community
+    const all = []
+    let cursor
+    do {
+      const page = await this.api.get('listMembers', { community, banned, cursor })
+      all.push(...page.members)
+      cursor = page.cursor
+    } while (cursor)
+    return all
+  }
+
   /** The members, with what the caller may do to them. */
   async showMembers() {
-    const { community } = this.community
-    const { members } = await this.api.get('listMembers', { community })
-    const row = ({ member, role }) => {
-      const actions = []
-      if (ranks.indexOf(role) < ranks.indexOf(this.community.role)) {
-        if (this.community.role === 'owner') {
-          const select = el('select', { 'aria-label': 'Role' }, ...ranks.map((r) => el('option', { value: r, selected: r === role }, roleNames[r])))
-          select.addEventListener('change', () => {
-            const sure = select.value !== 'owner' || confirm('Hand the community over? You will be a moderator.')
-            if (sure) this.act('setRole', { community, member, role: select.value })
-            else select.value = role
-          })
-          actions.push(select)
-        }
-        if (this.atLeast('moderator')) actions.push(this.button('Ban', () => this.act('banMember', { community, member })))
-      }
-      const here = this.present.has(member) ? ' · here' : ''
-      return el('li', {}, this.avatar(member), el('span', { className: 'who' }, this.name(member), el('small', {}, roleNames[role] + here)),
+    const { community, role: mine, title } = this.community
+    const moderates = this.atLeast('moderator')
+    const [members, banned] = await Promise.all([this.members(), moderates ? this.members(true) : []])
+    const row = ({ member }, about, ...actions) =>
+      el('li', {}, this.avatar(member), el('span', { className: 'who' }, this.name(member), el('small', {}, about)),
         actions.length ? el('span', { className: 'do' }, ...actions) : undefined)
+    const list = members.map((m) => {
+      const about = roleNames[m.role] + (this.present.has(m.member) ? ' · here' : '')
+      if (ranks.indexOf(m.role) >= ranks.indexOf(mine)) return row(m, about)
+      const actions = mine === 'owner' ? [this.roleChoice(m)] : []
+      if (moderates) actions.push(this.button('Ban', () => this.askBan(m.member)))
+      return row(m, about, ...actions)
+    })
+    const out = [el('ul', { className: 'people' }, ...list)]
+    if (banned.length) {
+      out.push(el('h3', {}, 'Banned'), el('ul', { className: 'people' }, ...banned.map((b) =>
+        row(b, b.reason || 'No reason given', this.button('Let back in', () => this.act('unbanMember', { community, member: b.member }))))))
     }
-    const out = [el('ul', { className: 'people' }, ...members.map(row))]
-    if (this.community.role !== 'owner') {
-      out.push(this.button('Leave the community', async () => {
-        await this.act('leaveCommunity', { community })
-      }))
+    if (mine === 'owner') {
+      out.push(this.button('Delete the community', () => ask(`Delete ${title}?`, [
+        el('p', {}, 'Its rooms, messages and pictures go for everybody, and do not come back.'),
+      ], 'Delete', async () => {
+        await this.api.post('deleteCommunity', { community })
+        await this.go('#/')
+        await this.listCommunities()
+      }), 'danger'))
+    } else {
+      out.push(this.button('Leave the community', () => ask(`Leave ${title}?`, [
+        el('p', {}, 'What you have said stays. To come back you need another invite.'),
+      ], 'Leave', () => this.api.post('leaveCommunity', { community })), 'danger'))
     }
     ask('Members', out)
+  }
+
+  /** What the owner chooses the role of a member with. */
+  roleChoice({ member, role }) {
+    const { community, title } = this.community
+    const select = el('select', { 'aria-label': 'Role' }, ...ranks.map((r) => el('option', { value: r, selected: r === role }, roleNames[r])))
+    select.addEventListener('change', () => {
+      const input = { community, member, role: select.value }
+      if (input.role !== 'owner') return this.act('setRole', input)
+      ask(`Hand ${title} over?`, [el('p', {}, this.name(member), ' becomes the owner, and you a moderator.')], 'Hand over', () => this.api.post('setRole', input))
+    })
+    return select
+  }
+
+  askBan(member) {
+    const { community } = this.community
+    ask('Ban?', [
+      el('p', {}, this.name(member), ' leaves at once and cannot come back by an invite.'),
+      field('Reason, for those who may ban', 'reason', { maxLength: 300 }),
+    ], 'Ban', (form) => this.api.post('banMember', { community, member, reason: form.get('reason') || undefined }))
   }
 
   /** Who is in a private room; who may, adds others. */
@@ -392,7 +459,7 @@ class Client {
     const { room } = this.view
     const { community } = this.community
     if (!room.private) return this.showMembers()
-    const { members } = await this.api.get('listMembers', { community })
+    const members = await this.members()
     const inside = (did) => room.members.includes(did)
     ask(`People in ${room.name}`, [
       el('fieldset', {}, el('legend', { className: 'hidden' }, 'Members'), ...members.map(({ member }) => checkbox(this.name(member), 'in', member, inside(member)))),
@@ -405,8 +472,8 @@ class Client {
   }
 
   /** A button of the dialog that does something at once. */
-  button(label, action) {
-    return el('button', { type: 'button', onclick: action }, label)
+  button(label, action, className = '') {
+    return el('button', { type: 'button', onclick: action, className }, label)
   }
 
   async act(method, input) {

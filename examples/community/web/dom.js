@@ -18,7 +18,7 @@ export function el(tag, properties = {}, ...children) {
 export function avatar(name, seed) {
   let hash = 0
   for (const c of seed) hash = (hash * 31 + c.codePointAt(0)) % 12
-  const node = el('span', { className: `avatar color${hash}`, 'aria-hidden': 'true' })
+  const node = el('span', { className: `avatar color${hash}`, 'aria-hidden': 'true', dir: 'auto' })
   mark(node, name)
   return node
 }
@@ -53,6 +53,7 @@ export function ask(title, body, button, done) {
       $('dialog-ok').disabled = false
     }
   }
+  $('dialog-close').onclick = () => dialog.close()
   dialog.onclose = () => $('dialog-body').replaceChildren()
   if (!dialog.open) dialog.showModal()
 }

@@ -28,11 +28,31 @@ const load = (key) => stored('readonly', (values) => values.get(key))
 const save = (key, value) => stored('readwrite', (values) => values.put(value, key))
 const forget = (key) => stored('readwrite', (values) => values.delete(key))
 
-async function fetchJSON(url, init) {
-  const response = await fetch(url, init)
+/** A fetch whose failure says what it means to people. */
+async function reach(url, init) {
+  try {
+    return await fetch(url, init)
+  } catch {
+    throw new Failure(0, 'Unreachable', navigator.onLine ? 'The server cannot be reached. Please try again.' : 'You are offline. Please try again later.')
+  }
+}
+
+export async function fetchJSON(url, init) {
+  const response = await reach(url, init)
   const body = await response.json().catch(() => ({}))
   if (!response.ok) throw new Failure(response.status, body.error, body.message ?? body.error_description)
   return body
+}
+
+/**
+ * An address that somebody's server has named, if it is one to talk to or to go to:
+ * by https, or on this machine while the client itself is in development.
+ */
+function addressOf(text) {
+  const url = new URL(text)
+  const here = location.protocol === 'http:' && ['localhost', '127.0.0.1', '[::1]'].includes(url.hostname)
+  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && here)) throw new Error(`${text} is not an address of a server`)
+  return url
 }
 
 /** What a server refused. */
@@ -60,7 +80,7 @@ async function withProof(key, url, init, token) {
     const signature = await crypto.subtle.sign({ name: 'ECDSA', hash: 'SHA-256' }, key.privateKey, encoder.encode(input))
     const headers = { ...init.headers, DPoP: `${input}.${base64url(signature)}` }
     if (token) headers.Authorization = `DPoP ${token}`
-    const response = await fetch(url, { ...init, headers })
+    const response = await reach(url, { ...init, headers })
     const nonce = response.headers.get('DPoP-Nonce')
     if (nonce) nonces.set(origin, nonce)
     if (again || !nonce || response.ok || (response.status !== 400 && response.status !== 401)) return response
@@ -93,16 +113,20 @@ export class OAuth {
     const { did, handle, didDoc } = await fetchJSON(url)
     const service = didDoc.service?.find((s) => s.id.endsWith('#atproto_pds'))
     if (!service) throw new Error(`${identifier} has no server`)
-    return { did, handle, pds: service.serviceEndpoint }
+    return { did, handle, pds: addressOf(service.serviceEndpoint).origin }
   }
 
-  /** The authorization server of a PDS. */
+  /** The authorization server of a PDS: its issuer and endpoints. */
   async authorizationServer(pds) {
-    const resource = await fetchJSON(`${pds}/.well-known/oauth-protected-resource`)
+    const resource = await fetchJSON(`${pds}/.well-known/oauth-protected-resource`, { redirect: 'error' })
     const [issuer] = resource.authorization_servers
-    const metadata = await fetchJSON(`${issuer}/.well-known/oauth-authorization-server`)
+    const metadata = await fetchJSON(`${addressOf(issuer).origin}/.well-known/oauth-authorization-server`, { redirect: 'error' })
     if (metadata.issuer !== issuer) throw new Error('The server names another issuer')
-    return metadata
+    const server = { issuer }
+    for (const name of ['authorization', 'pushed_authorization_request', 'token', 'revocation']) {
+      server[`${name}_endpoint`] = addressOf(metadata[`${name}_endpoint`]).href
+    }
+    return server
   }
 
   /** Leaves for the pages of the user's server; without a handle to sign up here. */
@@ -122,7 +146,10 @@ export class OAuth {
       ...(handle ? { login_hint: handle } : { prompt: 'create' }),
     })
     await save('pending', pending)
-    location.assign(`${server.authorization_endpoint}?${new URLSearchParams({ client_id: this.app.clientId, request_uri: request })}`)
+    const page = new URL(server.authorization_endpoint)
+    page.searchParams.set('client_id', this.app.clientId)
+    page.searchParams.set('request_uri', request)
+    location.assign(page)
   }
 
   /** Comes back from there, if the address says so, and restores the session. */

@@ -6,6 +6,23 @@ const emojis = ['👍', '❤️', '😂', '🎉', '😮', '😢']
 const pageLength = 50
 const together = 5 * 60_000 // messages of one author this close have one heading
 
+const maxPictureBytes = 2 << 20 // of the server
+const maxPictureEdge = 2048
+
+/**
+ * A picture that is small enough to be sent, without what a camera has noted beside
+ * it, such as the place. One that moves stays as it is.
+ */
+async function shrink(file) {
+  if (file.type === 'image/gif' && file.size <= maxPictureBytes) return file
+  const bitmap = await createImageBitmap(file)
+  const scale = Math.min(1, maxPictureEdge / Math.max(bitmap.width, bitmap.height))
+  const canvas = new OffscreenCanvas(Math.ceil(bitmap.width * scale), Math.ceil(bitmap.height * scale))
+  canvas.getContext('2d').drawImage(bitmap, 0, 0, canvas.width, canvas.height)
+  const png = file.type === 'image/png' && await canvas.convertToBlob({ type: 'image/png' })
+  return png && png.size <= maxPictureBytes ? png : canvas.convertToBlob({ type: 'image/jpeg', quality: 0.85 })
+}
+
 export class RoomView {
   pictures = new Map() // addresses, by id or CID
   nodes = new Map() // of messages, with what they were drawn from
@@ -27,7 +44,33 @@ export class RoomView {
     $('attached').querySelector('button').addEventListener('click', () => this.attach())
     $('replying').querySelector('button').addEventListener('click', () => this.reply())
     $('older').addEventListener('click', () => this.older())
+    $('newest').addEventListener('click', () => this.toEnd())
+    $('scroll').addEventListener('scroll', () => {
+      this.following = this.atEnd()
+      if (this.following) $('newest').hidden = true
+    })
+    new ResizeObserver(() => this.following && this.toEnd()).observe($('scroll')) // a keyboard takes room
     document.addEventListener('visibilitychange', () => this.read())
+    // Menus close by Escape, and when something else is chosen.
+    document.addEventListener('keydown', ({ key }) => key === 'Escape' && this.closeMenus(true))
+    document.addEventListener('click', ({ target }) => target.closest('.actions') || this.closeMenus())
+  }
+
+  closeMenus(focus) {
+    for (const menu of document.querySelectorAll('.actions[open]')) {
+      menu.open = false
+      if (focus) menu.firstChild.focus()
+    }
+  }
+
+  atEnd() {
+    const { scrollHeight, scrollTop, clientHeight } = $('scroll')
+    return scrollHeight - scrollTop - clientHeight < 80
+  }
+
+  toEnd() {
+    $('scroll').scrollTop = $('scroll').scrollHeight
+    $('newest').hidden = true
   }
 
   get community() {
@@ -50,10 +93,11 @@ export class RoomView {
     $('problem').textContent = ''
     $('log').replaceChildren()
     this.nodes.clear()
+    this.last = undefined
     if (room.log.oldest === Infinity) this.older()
     this.draw()
     this.drawTyping()
-    $('scroll').scrollTop = $('scroll').scrollHeight
+    this.toEnd()
     if (!$('composer').hidden && matchMedia('(hover: hover)').matches) $('text').focus()
   }
 
@@ -77,7 +121,9 @@ export class RoomView {
       room.log.addOlder(entries)
       if (room !== this.room) return
       const { scrollHeight, scrollTop } = $('scroll')
+      $('log').ariaLive = 'off' // what is old is not read out
       this.draw()
+      setTimeout(() => ($('log').ariaLive = 'polite'), 500)
       if (before) $('scroll').scrollTop = scrollTop + $('scroll').scrollHeight - scrollHeight
     } catch (err) {
       $('problem').textContent = err.message
@@ -90,8 +136,8 @@ export class RoomView {
   /** Draws the messages. Those that look as before keep their nodes. */
   draw() {
     const { log } = this.room
-    const scroll = $('scroll')
-    const atEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80
+    const atEnd = this.atEnd()
+    const before = this.last
     $('older').hidden = log.complete || log.oldest === Infinity
     $('beginning').hidden = !log.complete
     const list = []
@@ -113,7 +159,9 @@ export class RoomView {
     const container = $('log')
     list.forEach((node, i) => container.children[i] !== node && container.insertBefore(node, container.children[i] ?? null))
     while (container.children.length > list.length) container.lastChild.remove()
-    if (atEnd) scroll.scrollTop = scroll.scrollHeight
+    this.last = last?.number
+    if (atEnd) this.toEnd()
+    else if (before && this.last > before) $('newest').hidden = false
     this.read()
   }
 
@@ -127,7 +175,7 @@ export class RoomView {
     }
     const body = el('div', { className: 'body' })
     if (message.reply) body.append(this.quote(message.reply))
-    if (message.text) body.append(el('p', { className: 'text' }, message.text))
+    if (message.text) body.append(el('p', { className: 'text', dir: 'auto' }, message.text))
     if (message.edited) body.append(el('small', {}, 'edited'))
     if (message.picture) body.append(this.picture(message.picture))
     if (reactions.size) body.append(this.reactions(message, reactions))
@@ -140,19 +188,28 @@ export class RoomView {
     const original = this.room.log.messages.get(id)
     const text = original ? original.text || 'A picture' : 'A message that is not here'
     const jump = () => this.nodes.get(id)?.node.focus()
-    return el('button', { type: 'button', className: 'quote', onclick: jump }, original ? this.client.name(original.author) : '', ` ${text.slice(0, 120)}`)
+    return el('button', { type: 'button', className: 'quote', onclick: jump }, original ? this.client.name(original.author) : '', ' ', el('bdi', {}, text.slice(0, 120)))
   }
 
   picture(picture) {
     const key = picture.cid ?? picture.id
-    const img = el('img', { alt: picture.alt, className: 'picture', loading: 'lazy' })
+    const img = el('img', { alt: picture.alt || 'A picture that nobody has described', className: 'picture' })
+    const link = el('a', {
+      href: '#', onclick: (event) => {
+        event.preventDefault()
+        ask('Picture', [el('img', { src: img.src, alt: img.alt, className: 'large' }), el('p', { dir: 'auto' }, picture.alt)])
+      },
+    }, img)
     if (!this.pictures.has(key)) this.pictures.set(key, this.client.api.picture(this.community, this.room.room, picture))
-    this.pictures.get(key).then((address) => (img.src = address), () => img.replaceWith('(This picture cannot be shown.)'))
-    img.addEventListener('load', () => {
-      const scroll = $('scroll')
-      if (scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < img.height + 80) scroll.scrollTop = scroll.scrollHeight
+    this.pictures.get(key).then((address) => (img.src = address), () => {
+      this.pictures.delete(key) // to be tried again when it is drawn again
+      link.replaceWith('This picture cannot be shown.')
     })
-    return img
+    img.addEventListener('load', () => {
+      const { scrollHeight, scrollTop, clientHeight } = $('scroll')
+      if (scrollHeight - scrollTop - clientHeight < img.height + 80) this.toEnd()
+    })
+    return link
   }
 
   reactions(message, reactions) {
@@ -182,6 +239,7 @@ export class RoomView {
     menu.addEventListener('toggle', () => {
       if (!menu.open) return
       for (const other of document.querySelectorAll('.actions[open]')) if (other !== menu) other.open = false
+      menu.lastChild.scrollIntoView({ block: 'nearest' })
     })
     return menu
   }
@@ -222,7 +280,11 @@ export class RoomView {
     $('text').focus()
   }
 
-  attach(file) {
+  async attach(chosen) {
+    $('problem').textContent = ''
+    const file = chosen && await shrink(chosen).catch(() => {
+      $('problem').textContent = 'This is not a picture that can be sent.'
+    })
     this.file = file
     if (!file) $('file').value = ''
     $('attached').hidden = !file
@@ -258,7 +320,7 @@ export class RoomView {
       this.typed()
       this.reply()
       this.attach()
-      $('scroll').scrollTop = $('scroll').scrollHeight
+      this.toEnd()
     } catch (err) {
       $('problem').textContent = err.message
     } finally {
