@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
@@ -38,7 +37,6 @@ func (o *getRecordOutput) AppendJSON(dst []byte) ([]byte, error) {
 func (s *Server) getRecord() xrpc.Method {
 	return xrpc.Query(getRecordNSID, xrpc.Public(),
 		func(ctx context.Context, p *getRecordParams) (*getRecordOutput, error) {
-			uri := fmt.Sprintf("at://%s/%s/%s", p.Repo, p.Collection, p.RKey)
 			var rec storage.Record
 			var acct storage.Account
 			err := s.store.View(ctx, func(tx storage.Tx) (err error) {
@@ -52,13 +50,13 @@ func (s *Server) getRecord() xrpc.Method {
 				if acct.DID == "" && s.cfg.AppView.URL != "" {
 					return s.foreignRecord(ctx)
 				}
-				return nil, errRecordNotFound(uri)
+				return nil, errRecordNotFound("at://" + p.Repo + "/" + p.Collection + "/" + p.RKey)
 			}
 			if err != nil {
 				return nil, err
 			}
 			if !acct.Active() || rec.TakedownRef != "" || (p.CID != "" && p.CID != rec.CID.String()) {
-				return nil, errRecordNotFound(uri)
+				return nil, errRecordNotFound("at://" + p.Repo + "/" + p.Collection + "/" + p.RKey)
 			}
 			return &getRecordOutput{recordView: viewRecord(acct.DID, &rec)}, nil
 		})
