@@ -165,6 +165,7 @@ func knownSettings() []setting {
 		value("PDS_INVITE_EPOCH", "since when, in milliseconds since 1970 (always)", func(s *settings) *time.Time { return &s.inviteEpoch }, parseEpoch),
 		value("PDS_EMAIL_SMTP_URL", "mail server, smtps://user:password@host:465, or smtp:///?sendmail=true (mail is only logged)", func(s *settings) *string { return &s.smtpURL }, checkedSMTP),
 		value("PDS_EMAIL_FROM_ADDRESS", "sender of mail; required with a mail server", func(s *settings) *string { return &s.from }, parseMailAddress),
+		value("PDS_SIGN_IN_ALERTS", "mail owners when somebody signs in to their account from a new device (false)", func(s *settings) *bool { return &s.signInAlerts }, parseBool),
 		value("PDS_MODERATION_EMAIL_SMTP_URL", "mail server for what moderators write (as other mail)", func(s *settings) *string { return &s.modSMTPURL }, checkedSMTP),
 		value("PDS_MODERATION_EMAIL_ADDRESS", "sender of that; required with it", func(s *settings) *string { return &s.modFrom }, parseMailAddress),
 

@@ -177,6 +177,7 @@ func newConfig(set *settings, store *sqlite.Store, master []byte, plc *identity.
 		AdminPassword:   set.adminPassword,
 		Secret:          []byte(set.jwtSecret),
 		InviteRequired:  set.invites,
+		SignInAlerts:    set.signInAlerts,
 		InviteInterval:  set.inviteInterval,
 		InviteEpoch:     set.inviteEpoch,
 		RefuseImports:   !set.acceptImports,

@@ -54,6 +54,7 @@ type settings struct {
 	inviteInterval   time.Duration
 	inviteEpoch      time.Time
 	smtpURL, from    string
+	signInAlerts     bool
 	modSMTPURL       string
 	modFrom          string
 	backfill         time.Duration

@@ -182,6 +182,7 @@ var values = map[string]struct {
 	"PDS_RATE_LIMIT_BYPASS_IPS":          {"203.0.113.7, 2001:db8::/32", []string{mark, "203.0.113.7/33"}},
 	"PDS_DISABLE_SSRF_PROTECTION":        {"true", []string{mark}},
 	"PDS_ADMIN_PAGES":                    {"false", []string{mark}},
+	"PDS_SIGN_IN_ALERTS":                 {"true", []string{mark}},
 	"PDS_ADMIN_DIDS":                     {"did:plc:ar7c4by46qjdydhdevvrndac, did:web:alice.example.com", []string{mark, "alice.example.com"}},
 	"OTEL_EXPORTER_OTLP_ENDPOINT":        {"http://localhost:4318/", []string{mark, "grpc://" + mark + ":4317"}},
 	"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": {"http://localhost:4318/v1/traces", []string{mark}},
@@ -222,7 +223,7 @@ func TestValues(t *testing.T) {
 		t.Errorf("warnings: %q", warnings)
 	}
 	switch {
-	case set.port != 8080, set.blobBytes != 100<<20, set.backfill != 24*time.Hour, set.invites, !set.logOff,
+	case set.port != 8080, set.blobBytes != 100<<20, set.backfill != 24*time.Hour, set.invites, !set.logOff, !set.signInAlerts,
 		set.inviteInterval != 7*24*time.Hour, !set.inviteEpoch.Equal(time.UnixMilli(1_700_000_000_000)), len(set.bypassIPs) != 2,
 		!slices.Equal(set.crawlers, []string{"https://bsky.network", "https://relay.example.com"}),
 		!slices.Equal(set.handleDomains, []string{".example.com", ".example.org"}),
