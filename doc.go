@@ -29,15 +29,16 @@
 //
 // The examples folder has a program for each idea, from one of fifty lines
 // to a server for production. The docs folder goes from an empty main.go to a
-// moderated board (extending.md), and says why things are as they are
-// (decisions.md) and where they pinch (rough-edges.md).
+// moderated board (extending.md), tells how a server is run (operating.md) and
+// how it is built (architecture.md), why things are as they are (decisions.md)
+// and where they pinch (rough-edges.md).
 //
 // # Imports point one way
 //
 // repo, identity, xrpc and storage do not import each other, except that
-// storage knows repo. oauth builds on storage and identity, live on storage, pds on all of them,
-// and nothing on pds but what is above it. A test of this package fails when an
-// import points another way.
+// storage knows repo. oauth builds on storage and identity, live on storage, pds
+// on all of them, and nothing on pds but what is above it. A test of this package
+// fails when an import points another way.
 //
 // # Vocabulary
 //
