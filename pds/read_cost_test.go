@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
+	"github.com/ipfs/go-cid"
 
 	"github.com/pdskit/pdskit/pds"
 	"github.com/pdskit/pdskit/pds/pdstest"
+	"github.com/pdskit/pdskit/repo"
 	"github.com/pdskit/pdskit/storage"
 )
 
@@ -41,6 +43,41 @@ func (t *readTx) ListAccounts(after storage.AccountCursor, limit int) ([]storage
 func (t *readTx) Head(did syntax.DID) (storage.Head, error) {
 	t.s.calls, t.s.rows = t.s.calls+1, t.s.rows+1
 	return t.Tx.Head(did)
+}
+
+func (t *readTx) Block(did syntax.DID, c cid.Cid) ([]byte, error) {
+	t.s.calls++
+	return t.Tx.Block(did, c)
+}
+
+// The first write of a process to a repository reads the path to its place, not
+// the tree: the reads grow with the depth.
+func TestColdWriteReadsAPath(t *testing.T) {
+	var store *readStore
+	srv := pdstest.New(t, func(c *pds.Config) {
+		store = &readStore{Store: c.Store}
+		c.Store, c.CheckCommits = store, false
+	})
+	alice, path := srv.CreateAccount("alice"), t.TempDir()+"/repo.car"
+	for _, size := range []int{1000, 5000} {
+		writeBigCAR(t, path, alice.DID, size)
+		car, err := os.ReadFile(path)
+		ok(t, err)
+		ok(t, sendCAR(t, alice, car))
+		cold, err := pds.New(srv.Config)
+		ok(t, err)
+		rec, err := repo.RecordFromValue(map[string]any{}, noteCollection)
+		ok(t, err)
+		store.calls = 0
+		_, err = cold.Apply(t.Context(), pds.Batch{Account: alice.DID, Actor: alice.DID, Ops: []pds.Op{
+			{Action: pds.Create, Collection: noteCollection, RKey: "3aaaaaaaaaaaa", Record: rec}, // in the middle
+		}})
+		ok(t, err)
+		if store.calls == 0 || store.calls > 40 {
+			t.Errorf("a write to %d records reads %d blocks", size, store.calls)
+		}
+		t.Logf("%d records: %d reads", size, store.calls)
+	}
 }
 
 // A page of listRepos costs the same on a server of any size, wherever it
