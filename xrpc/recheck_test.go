@@ -83,7 +83,6 @@ func wantCut(t *testing.T, conn *websocket.Conn, name, message string) {
 }
 
 func TestRecheckEndsStreams(t *testing.T) {
-	t.Parallel()
 	g := newGuarded(t, xrpc.Config{})
 	alice, bob := g.open(t, "did:web:alice.test"), g.open(t, "did:web:bob.test")
 
@@ -115,13 +114,11 @@ func TestRecheckEndsStreams(t *testing.T) {
 }
 
 func TestRecheckFailures(t *testing.T) {
-	t.Parallel()
 	for name, fail := range map[string]func(){
 		"panic": func() { panic("a secret") },
 		"none":  func() {},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			g := newGuarded(t, xrpc.Config{})
 			conn := g.open(t, "did:web:alice.test")
 			check := xrpc.Check(func(context.Context, *xrpc.Caller) error {
@@ -138,7 +135,6 @@ func TestRecheckFailures(t *testing.T) {
 // What ends between authentication and the first look is found at once, without
 // anybody's call, and so is what another process has changed, in time.
 func TestRecheckByItself(t *testing.T) {
-	t.Parallel()
 	g := newGuarded(t, xrpc.Config{Stream: xrpc.StreamConfig{Recheck: 20 * time.Millisecond}})
 	asked := make(chan struct{}, 3)
 	count := func(_ context.Context, c *xrpc.Caller) (*xrpc.Caller, error) {

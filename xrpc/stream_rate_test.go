@@ -39,7 +39,6 @@ func TestIntake(t *testing.T) {
 
 // A client that sends too much is cut off, whether the handler listens or not.
 func TestStreamRate(t *testing.T) {
-	t.Parallel()
 	checkLeaks(t)
 	for name, handler := range map[string]func(context.Context, *liveParams, *xrpc.Stream) error{
 		"deaf": func(ctx context.Context, _ *liveParams, _ *xrpc.Stream) error { <-ctx.Done(); return nil },

@@ -86,7 +86,8 @@ func next(t *testing.T, conn *websocket.Conn) string {
 
 const errorHeaderHex = "a1626f7020" // {op: -1}
 
-// checkLeaks looks for goroutines when everything else is cleaned up.
+// checkLeaks looks for goroutines when everything else is cleaned up. It finds those
+// of all tests, so a test that calls it must not be parallel.
 func checkLeaks(t *testing.T) {
 	current := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, current) })
