@@ -23,22 +23,20 @@ type extensionCall struct {
 	about    syntax.DID // the account that waits for it
 	limit    time.Duration
 	readOnly bool // the State
-
-	// returned, if not nil, is called when the code has returned, which may be
-	// after its time, and before anybody gets its answer.
-	returned func()
+	alone    bool // nothing else of the kind runs about the account meanwhile
 }
 
-// overdue names calls about an account that have not returned in their time.
-type overdue struct {
+// runningCall names what code of the embedder is busy with.
+type runningCall struct {
 	what  string
 	about syntax.DID
 }
 
 // callExtension calls code of the embedder and returns its answer and its State,
 // closed. A panic is an error; one that takes too long gives errPolicyTime and
-// goes on alone. Until it has returned it is not called again about the account,
-// so that calls which never return do not pile up.
+// goes on alone. Until that has returned the code is not called again about the
+// account, so that calls which never return do not pile up; one that is to be
+// alone is refused as long as another runs at all.
 func callExtension[T any](ctx context.Context, s *Server, c extensionCall, fn func(context.Context, *State) (T, error)) (out T, st *State, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
@@ -51,8 +49,13 @@ func callExtension[T any](ctx context.Context, s *Server, c extensionCall, fn fu
 		value T
 		err   error
 	}
-	late := overdue{c.what, c.about}
-	if _, stuck := s.overdue.Load(late); stuck {
+	running := runningCall{c.what, c.about}
+	if c.alone {
+		_, stuck := s.running.LoadOrStore(running, true)
+		if stuck {
+			return out, state, errPolicyTime()
+		}
+	} else if _, stuck := s.running.Load(running); stuck {
 		return out, state, errPolicyTime()
 	}
 	done := make(chan answer, 1)
@@ -63,11 +66,13 @@ func callExtension[T any](ctx context.Context, s *Server, c extensionCall, fn fu
 				s.log.ErrorContext(ctx, "a "+c.what+" panicked", "did", c.about, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 				a = answer{err: fmt.Errorf("pds: the %s panicked: %v", c.what, v)}
 			}
-			if c.returned != nil {
-				c.returned()
+			if c.alone { // the account is free before anybody gets the answer
+				s.running.Delete(running)
+				done <- a
+				return
 			}
 			done <- a
-			s.overdue.Delete(late)
+			s.running.Delete(running)
 		}()
 		a.value, a.err = fn(ctx, state)
 	}()
@@ -79,9 +84,11 @@ func callExtension[T any](ctx context.Context, s *Server, c extensionCall, fn fu
 			return out, state, err
 		}
 		s.log.WarnContext(ctx, "a "+c.what+" took too long", "did", c.about, "limit", c.limit)
-		s.overdue.Store(late, true)
-		if len(done) > 0 { // it has returned in between
-			s.overdue.Delete(late)
+		if !c.alone {
+			s.running.Store(running, true)
+			if len(done) > 0 { // it has returned in between
+				s.running.Delete(running)
+			}
 		}
 		return out, state, errPolicyTime()
 	}

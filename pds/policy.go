@@ -174,16 +174,12 @@ func (s *Server) askPolicy(ctx context.Context, w *Write) (*State, error) {
 	if s.cfg.Policy == nil {
 		return nil, nil
 	}
-	if _, stuck := s.inPolicy.LoadOrStore(w.Account, true); stuck {
-		return nil, errPolicyTime()
-	}
 	limit := s.cfg.Limits.PolicyTime
 	if w.Import != nil {
 		limit = s.cfg.Limits.ImportPolicyTime
 	}
 	call := extensionCall{
-		what: "policy", about: w.Account, limit: limit, readOnly: w.Status != nil && w.Status.Action.early(),
-		returned: func() { s.inPolicy.Delete(w.Account) },
+		what: "policy", about: w.Account, limit: limit, alone: true, readOnly: w.Status != nil && w.Status.Action.early(),
 	}
 	w.Caller = xrpc.CallerFrom(ctx)
 	_, state, err := callExtension(ctx, s, call, func(ctx context.Context, st *State) (struct{}, error) {

@@ -396,9 +396,10 @@ func TestPolicyThatMisbehaves(t *testing.T) {
 		t.Errorf("its state: %v", err)
 	}
 	close(release)
-	for deadline := time.Now().Add(30 * time.Second); put(a, "again") != nil; {
+	deadline := time.Now().Add(30 * time.Second)
+	for err := put(a, "again"); err != nil; err = put(a, "again") {
 		if time.Now().After(deadline) {
-			t.Fatal("the account does not recover")
+			t.Fatalf("the account does not recover: %v", err)
 		}
 	}
 	if counter(t, srv, stateKey("", "too-late")) != 0 || slices.Contains(recordKeys(t, a), "block") {

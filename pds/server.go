@@ -65,8 +65,7 @@ type Server struct {
 	exports   *spoolPool
 	imports   chan struct{}    // one element for each import that runs
 	importing sync.Map         // of syntax.DID: the accounts whose imports run
-	inPolicy  sync.Map         // of syntax.DID: the accounts about which the policy is being asked
-	overdue   sync.Map         // of overdue: what code of the embedder does not return from
+	running   sync.Map         // of runningCall: what code of the embedder has not returned from
 	seldom    xrpc.Limiter     // of work that strangers can cause: lookups after bad signatures, notes of refusals
 	calls     *callSlots       // of other services
 	merges    *callSlots       // of answers that are merged
